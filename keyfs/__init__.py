@@ -1,0 +1,1 @@
+"""keyfs: an Acra key store mounted as files."""

@@ -1,0 +1,106 @@
+"""The three path levels `purpose/client/version`, and the only parser of them."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from keyfs.core.purposes import PURPOSES, Purpose
+from keyfs.errors import InvalidName
+
+GLOBAL: Final = "@global"
+CURRENT: Final = "current"
+PUBLIC_SUFFIX: Final = ".pub"
+CLIENT_ID_MIN: Final = 5
+CLIENT_ID_MAX: Final = 256
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_\- ]+", re.ASCII)
+_BY_NAME: Final = {purpose.name: purpose for purpose in PURPOSES}
+
+
+class Half(Enum):
+    """Which part of a key version. Symmetric keys have only the secret part."""
+
+    SECRET = "secret"  # the private half of a pair, or the whole symmetric key
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """Names a key ring: one purpose of one client. `client` is None for global keys."""
+
+    purpose: Purpose
+    client: str | None
+
+    @property
+    def client_label(self) -> str:
+        """The client as it stands in a path."""
+        return GLOBAL if self.client is None else self.client
+
+    def __str__(self) -> str:
+        return f"{self.purpose.name}/{self.client_label}"
+
+
+def is_client_id(text: str) -> bool:
+    """Whether Acra accepts *text* as a client id: 5 to 256 of A-Z a-z 0-9 `_` `-` and space."""
+    return CLIENT_ID_MIN <= len(text) <= CLIENT_ID_MAX and _CLIENT_ID.fullmatch(text) is not None
+
+
+def check_client_id(text: str) -> str:
+    """*text*, if it is a client id.
+
+    Raises:
+        InvalidName: it is not.
+    """
+    if is_client_id(text):
+        return text
+    shown = text if len(text) <= CLIENT_ID_MIN * 8 else text[: CLIENT_ID_MIN * 8] + "…"
+    raise InvalidName(
+        f"{shown!r} is not a client id: {CLIENT_ID_MIN} to {CLIENT_ID_MAX} characters of A-Z a-z 0-9 _ - and space"
+    )
+
+
+def parse_purpose(text: str) -> Purpose:
+    """The purpose called *text*.
+
+    Raises:
+        InvalidName: there is none; the message lists those there are.
+    """
+    purpose = _BY_NAME.get(text)
+    if purpose is None:
+        known = ", ".join(p.name for p in PURPOSES if not p.is_legacy)
+        raise InvalidName(f"unknown purpose {text!r}: use one of {known}")
+    return purpose
+
+
+def parse_key_ref(text: str) -> KeyRef:
+    """`PURPOSE/CLIENT`, or `PURPOSE` alone (or with `@global`) for a global key.
+
+    Raises:
+        InvalidName: unknown purpose, bad client id, missing or superfluous part.
+    """
+    purpose_text, _, client = text.partition("/")
+    purpose = parse_purpose(purpose_text)
+    if purpose.is_global:
+        if client not in ("", GLOBAL):
+            raise InvalidName(f"{purpose} has no clients: write {purpose} or {purpose}/{GLOBAL}")
+        return KeyRef(purpose, None)
+    if not client:
+        raise InvalidName(f"{purpose} keys belong to a client: write {purpose}/CLIENT")
+    return KeyRef(purpose, check_client_id(client))
+
+
+def parse_version_path(text: str) -> tuple[KeyRef, str]:
+    """`PURPOSE[/CLIENT][/VERSION]`; the version is `current` when it is left out.
+
+    Raises:
+        InvalidName: as `parse_key_ref`; or too many parts, or an empty one.
+    """
+    parts = text.split("/")
+    purpose = parse_purpose(parts[0])
+    if purpose.is_global and len(parts) == 2 and parts[1] != GLOBAL:  # noqa: PLR2004 - purpose/version
+        parts.insert(1, GLOBAL)
+    ref = parse_key_ref("/".join(parts[:2]))
+    version = parts[2] if len(parts) > 2 else CURRENT  # noqa: PLR2004 - three levels, see the module's first line
+    if len(parts) > 3 or not version:  # noqa: PLR2004
+        raise InvalidName(f"{text!r} is not PURPOSE/CLIENT/VERSION")
+    return ref, version

@@ -1,0 +1,65 @@
+"""The purposes: what kinds of key an Acra key store holds. One row each; nothing else lists them.
+
+Names are those of Acra's v2 key rings, so a path reads the same for both layouts.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+SYMMETRIC_SIZE: Final = 32
+
+
+class Shape(Enum):
+    """What the bytes of a key look like."""
+
+    PAIR = "key pair"  # Themis containers: REC2 private, UEC2 public
+    SYMMETRIC = "symmetric key"  # 32 random bytes
+    PLAIN = "plain key"  # 32 bytes that Acra stores without a seal
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """One kind of key."""
+
+    name: str
+    shape: Shape
+    is_global: bool = False
+    is_legacy: bool = False
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a version has a public half beside its private half."""
+        return self.shape is Shape.PAIR
+
+    def __str__(self) -> str:
+        return self.name
+
+
+STORAGE: Final = Purpose("storage", Shape.PAIR)
+STORAGE_SYM: Final = Purpose("storage-sym", Shape.SYMMETRIC)
+HMAC_SYM: Final = Purpose("hmac-sym", Shape.SYMMETRIC)
+POISON_RECORD: Final = Purpose("poison-record", Shape.PAIR, is_global=True)
+POISON_RECORD_SYM: Final = Purpose("poison-record-sym", Shape.SYMMETRIC, is_global=True)
+AUDIT_LOG: Final = Purpose("audit-log", Shape.SYMMETRIC, is_global=True)
+LEGACY_CONNECTOR: Final = Purpose("legacy-connector", Shape.PAIR, is_legacy=True)
+LEGACY_SERVER: Final = Purpose("legacy-server", Shape.PAIR, is_legacy=True)
+LEGACY_TRANSLATOR: Final = Purpose("legacy-translator", Shape.PAIR, is_legacy=True)
+LEGACY_ZONE: Final = Purpose("legacy-zone", Shape.PAIR, is_legacy=True)
+LEGACY_ZONE_SYM: Final = Purpose("legacy-zone-sym", Shape.SYMMETRIC, is_legacy=True)
+LEGACY_AUTH: Final = Purpose("legacy-auth", Shape.PLAIN, is_global=True, is_legacy=True)
+
+PURPOSES: Final[tuple[Purpose, ...]] = (
+    STORAGE,
+    STORAGE_SYM,
+    HMAC_SYM,
+    POISON_RECORD,
+    POISON_RECORD_SYM,
+    AUDIT_LOG,
+    LEGACY_CONNECTOR,
+    LEGACY_SERVER,
+    LEGACY_TRANSLATOR,
+    LEGACY_ZONE,
+    LEGACY_ZONE_SYM,
+    LEGACY_AUTH,
+)

@@ -1,0 +1,52 @@
+"""`Secret`: key material that does not print, pickle or compare in variable time."""
+
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """Key material in a buffer of its own.
+
+    Wiping is best effort: Python and the libraries below may have made copies that nobody can reach.
+    It still shortens the time for which a memory dump holds the key.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, material: bytes | bytearray) -> None:
+        self._buffer = bytearray(material)
+
+    @classmethod
+    def adopt(cls, buffer: bytearray) -> "Secret":
+        """Take over *buffer* without a copy; the caller must not keep it."""
+        secret = cls.__new__(cls)
+        secret._buffer = buffer
+        return secret
+
+    def reveal(self) -> bytes:
+        """The bytes themselves. Keep the result as briefly as possible; never log it."""
+        return bytes(self._buffer)
+
+    def view(self) -> memoryview:
+        """A read-only view without a copy, valid until `wipe`."""
+        return memoryview(self._buffer).toreadonly()
+
+    def wipe(self) -> None:
+        """Overwrite the buffer with zeros. Safe to call twice."""
+        self._buffer[:] = bytes(len(self._buffer))
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._buffer, other._buffer)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable: wiping changes its value
+
+    def __repr__(self) -> str:
+        return f"<Secret {len(self._buffer)} bytes>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not serialised")

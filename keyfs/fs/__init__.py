@@ -1,0 +1,1 @@
+"""The kernel's side: inodes, handles, errno. Translates, decides nothing."""

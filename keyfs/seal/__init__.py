@@ -1,0 +1,1 @@
+"""Themis Secure Cell Seal and Themis key containers."""

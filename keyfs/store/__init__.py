@@ -1,0 +1,1 @@
+"""Named blobs on one medium. Knows nothing of Acra."""

@@ -1,0 +1,1 @@
+"""Contract suites and builders for tests. Run-time code never imports it."""
