@@ -1,0 +1,150 @@
+"""The port: a store keeps named blobs on one medium. It knows nothing of Acra.
+
+A name is relative and has one to three parts joined by `/`; no part is empty, `.` or `..`.
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What the medium says about a blob without handing out its bytes."""
+
+    size: int
+    mtime_ns: int | None  # when these bytes were written; None where the medium keeps no time
+    mode: int  # permission bits; 0o600 where the medium has none
+    identity: str  # equal identities mean the same bytes; a hard link shares it
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob's bytes together with the facts about exactly those bytes."""
+
+    data: bytes
+    stat: BlobStat
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One blob to be switched. With *archive*, the bytes it supersedes stay readable under that name."""
+
+    name: str
+    data: bytes
+    mode: int
+    mtime_ns: int
+    archive: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything found: blobs by name, and what is no blob with the reason why."""
+
+    blobs: dict[str, BlobStat]
+    strays: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened since the last look. *lost* means events were dropped: list everything again."""
+
+    names: frozenset[str]
+    lost: bool
+
+
+class Watch(Protocol):
+    """Tells of changes made by anyone, this process included."""
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when there is something to take."""
+
+    def take(self) -> Changes:
+        """All changes that were complete before this call. Never blocks."""
+
+    def follow(self, directory: str) -> None:
+        """Watch *directory* (a name's parent, `""` for the top) too. Safe to call twice.
+
+        Raises:
+            StoreUnavailable: the system's limit for watches is reached; the message names it.
+        """
+
+    def close(self) -> None:
+        """Stop watching. Safe to call twice."""
+
+
+class Store(Protocol):
+    """A medium. Every method raises only `KeyfsError`s; none retries, none caches.
+
+    Raises (any method):
+        StoreUnavailable: the medium does not answer or answers with an error.
+        AccessDenied: the medium refuses this process.
+    """
+
+    name_limit: int | None  # longest part of a name in bytes; None where there is no limit
+
+    def describe(self) -> str:
+        """The store's URI without passwords, for status and logs."""
+
+    def list(self) -> Listing:
+        """Everything in the store."""
+
+    def list_under(self, directory: str) -> dict[str, BlobStat]:
+        """The blobs directly in *directory*, by full name; empty when there is no such directory."""
+
+    def stat(self, name: str) -> BlobStat | None:
+        """The facts about one blob, None when it is absent."""
+
+    def get(self, name: str) -> Blob:
+        """One blob, never torn.
+
+        Raises:
+            KeyNotFound: it is absent.
+        """
+
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
+        """Switch the blobs in the given order; all new bytes are durable before the first switch.
+
+        Call it with the lock held. A crash at any point leaves every old blob readable, under its own or its
+        archive name. After an error that is raised before the first switch the store is as it was.
+
+        Raises:
+            StoreFull: no room.
+            ReadOnly: the medium cannot be written.
+        """
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove blobs; absent ones are no error. Call it with the lock held.
+
+        Raises:
+            ReadOnly: the medium cannot be written.
+        """
+
+    def set_aside(self, name: str) -> None:
+        """Move a blob out of the store to a place beside it, where no tool looks. Lock held."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Exclude other keyfs writers, in this process and in others.
+
+        Raises:
+            StoreBusy: another writer held it for longer than the driver waits.
+            ReadOnly: the place beside the store, where the lock lives, cannot be written.
+        """
+
+    def watch(self) -> Watch:
+        """Start watching the top of the store."""
+
+    def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+
+
+def parent(name: str) -> str:
+    """The directory part of a blob's name, `""` at the top."""
+    return name.rpartition("/")[0]
+
+
+def parts_are_safe(name: str) -> bool:
+    """Whether *name* obeys the form that this module's first lines state."""
+    return "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
