@@ -1,0 +1,233 @@
+"""Acra's rules for the text in ACRA_MASTER_KEY, to the letter. Pure: text in, keys out.
+
+Layout v1 wants base64 of 32 or more raw bytes. Layout v2 wants base64 of a JSON object with the members
+`encryption` and `signature`, each base64 of 32 or more bytes. Both base64 layers are Go's standard encoding:
+alphabet `A-Za-z0-9+/`, padding required, CR and LF skipped anywhere, nothing else skipped.
+
+Errors are raised outside `except` blocks throughout: a decoder's own exception may hold the text it choked
+on, and a chained exception would carry that into a traceback.
+"""
+
+import binascii
+import hmac
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from keyfs.core.secret import Secret
+from keyfs.errors import InvalidMaterial, MasterKeyUnavailable
+from keyfs.master.base import MasterKey
+
+KEY_MIN: Final = 32
+SOURCE: Final = "the master key"
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_HEX = re.compile(rb"[0-9A-Fa-f]{64,}")
+_LINE_BREAKS: Final = b"\r\n"
+_HALVES: Final = ("encryption", "signature")
+
+_Members = tuple[tuple[str, object], ...]
+
+
+def decode(text: bytes, layout: str, source: str = SOURCE) -> MasterKey:
+    """The master key that *text* encodes for *layout* ("v1" or "v2"), with the warnings about it.
+
+    Raises:
+        MasterKeyUnavailable: as `decode_v1` and `decode_v2`.
+    """
+    key = decode_v2(text, source) if layout == "v2" else MasterKey(decode_v1(text, source), None)
+    warnings = tuple(f"{source} {line}" for line in warnings_for(text, key))
+    return MasterKey(key.encryption, key.signature, warnings)
+
+
+def decode_v1(text: bytes, source: str = SOURCE) -> Secret:
+    """The key in *text*, at full length: 32 bytes or more.
+
+    Args:
+        text: standard base64 with padding; CR and LF are skipped.
+        source: where the text came from, in words, for the error.
+
+    Raises:
+        MasterKeyUnavailable: *text* is empty, not such base64, or encodes fewer than 32 bytes.
+    """
+    material = _outer_layer(text, source)
+    _check_length(material, "key", source, "v1")
+    return Secret(material)
+
+
+def decode_v2(text: bytes, source: str = SOURCE) -> MasterKey:
+    """Both keys in *text*, at full length: 32 bytes or more each, not equal.
+
+    As in Go's JSON decoder, unknown members are ignored, member names match in any case, the last of several
+    equal names counts (but each must be well-formed), and null stands for an empty key.
+
+    Args:
+        text: standard base64 with padding of the JSON object; CR and LF are skipped in both layers.
+        source: where the text came from, in words, for the error.
+
+    Raises:
+        MasterKeyUnavailable: *text* is empty, not such base64, not one JSON object and nothing else, or a key
+            is missing, not text, not base64, shorter than 32 bytes or equal to the other.
+    """
+    members = _members(_outer_layer(text, source))
+    if members is None:
+        raise MasterKeyUnavailable(
+            f"{source} is not base64 of a JSON object with the members 'encryption' and 'signature', which a "
+            f"v2 key store needs; a v1 key does not do; {_make_one('v2')}"
+        )
+    encryption, signature = _halves(members, source)
+    if hmac.compare_digest(encryption, signature):
+        raise MasterKeyUnavailable(f"{source} has equal encryption and signature keys; {_make_one('v2')}")
+    return MasterKey(Secret(encryption), Secret(signature))
+
+
+def encode_v1(key: Secret) -> bytes:
+    """The one-line text that `decode_v1` decodes to *key*.
+
+    Raises:
+        InvalidMaterial: *key* is shorter than 32 bytes.
+    """
+    return _base64_of(key)
+
+
+def encode_v2(key: MasterKey) -> bytes:
+    """The one-line text that `decode_v2` decodes to *key*; member order and spacing are Acra's own.
+
+    Raises:
+        InvalidMaterial: a key is shorter than 32 bytes, the signature key is absent, or both are equal.
+    """
+    if key.signature is None or key.encryption == key.signature:
+        raise InvalidMaterial("a v2 master key has two different keys, for encryption and for signature")
+    halves = (_base64_of(key.encryption), _base64_of(key.signature))
+    document = b'{"encryption":"%b","signature":"%b"}' % halves
+    return binascii.b2a_base64(document, newline=False)
+
+
+def warnings_for(text: bytes, key: MasterKey) -> list[str]:
+    """What looks odd about a *text* that decoded to *key*, each as a predicate; no part of the value.
+
+    Acra accepts these values in silence and then fails, or worse, seals with a key nobody meant.
+    """
+    if key.signature is not None:
+        return []
+    found = []
+    digits = len(text.translate(None, _LINE_BREAKS))
+    if _HEX.fullmatch(text.translate(None, _LINE_BREAKS)):
+        found.append(
+            f"is {digits} hex digits, which Acra reads as base64 of {len(key.encryption)} bytes, a different "
+            f"key; if a hex key is meant, encode its raw bytes: xxd -r -p | base64 -w0"
+        )
+    members = _members(key.encryption.reveal())
+    if members is not None and _mentions_both(members):
+        found.append("is a v2 master key (JSON), but the key store has layout v1: it will open no key there")
+    return found
+
+
+def _outer_layer(text: bytes, source: str) -> bytes:
+    """The bytes under the outer base64.
+
+    Raises:
+        MasterKeyUnavailable: *text* is empty or not standard base64.
+    """
+    if not text.translate(None, _LINE_BREAKS):
+        raise MasterKeyUnavailable(
+            f"{source} is empty; put the text there that 'keyfs master-key generate' prints"
+        )
+    material = _from_base64(text)
+    if material is None:
+        raise MasterKeyUnavailable(
+            f"{source} is not standard base64 with padding (spaces and the URL-safe alphabet do not pass "
+            f"either); raw bytes, as acra-keymaker writes to a file, must be encoded first: base64 -w0 FILE"
+        )
+    return material
+
+
+def _from_base64(text: bytes) -> bytes | None:
+    """The decoded bytes, None for anything Go's decoder refuses.
+
+    The form is checked by hand because Python's strict mode differs from Go's. Neither minds non-zero bits
+    behind the last byte.
+    """
+    joined = text.translate(None, _LINE_BREAKS)
+    if _BASE64.fullmatch(joined) is None:
+        return None
+    return binascii.a2b_base64(joined)
+
+
+def _members(document: bytes) -> _Members | None:
+    """The members of a JSON object in order, repeats included; None when *document* is anything else."""
+    try:
+        value = json.loads(
+            document.decode("utf-8", "replace"),  # as Go does; keys are ASCII, so only ignored members change
+            object_pairs_hook=tuple,
+            parse_int=len,  # no number is ever used, and int() refuses long ones that Go lets pass
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, tuple) else None
+
+
+def _refuse_constant(name: str) -> None:
+    """Python's decoder knows NaN and Infinity; JSON and Go do not.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(name)
+
+
+def _halves(members: _Members, source: str) -> tuple[bytes, bytes]:
+    """The encryption and the signature key among *members*.
+
+    Raises:
+        MasterKeyUnavailable: one is missing, malformed or short.
+    """
+    found = dict.fromkeys(_HALVES, b"")
+    for name, value in members:
+        half = name.casefold()
+        if half not in found:
+            continue
+        material = _half(value)
+        if material is None:
+            raise MasterKeyUnavailable(
+                f"{source} has a member {half!r} that is not standard base64 text; {_make_one('v2')}"
+            )
+        found[half] = material
+    for half, material in found.items():
+        _check_length(material, f"{half} key", source, "v2")
+    return found["encryption"], found["signature"]
+
+
+def _half(value: object) -> bytes | None:
+    if value is None:
+        return b""
+    if isinstance(value, str) and value.isascii():
+        return _from_base64(value.encode("ascii"))
+    return None
+
+
+def _check_length(material: bytes, what: str, source: str, layout: str) -> None:
+    if len(material) < KEY_MIN:
+        raise MasterKeyUnavailable(
+            f"{source} has {_article(what)} {what} of {len(material)} bytes, {KEY_MIN} is the least; "
+            f"{_make_one(layout)}"
+        )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _make_one(layout: str) -> str:
+    return f"give the key this store was made with, or make one: keyfs master-key generate --layout {layout}"
+
+
+def _mentions_both(members: Iterable[tuple[str, object]]) -> bool:
+    return {name.casefold() for name, _ in members}.issuperset(_HALVES)
+
+
+def _base64_of(key: Secret) -> bytes:
+    if len(key) < KEY_MIN:
+        raise InvalidMaterial(f"a master key has {KEY_MIN} bytes or more, not {len(key)}")
+    return binascii.b2a_base64(key.reveal(), newline=False)
