@@ -1,0 +1,134 @@
+"""The budgets of the house style, as tests: sizes, names, docstrings, reasons behind silenced checks."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAX_FILE_LINES = 300
+MAX_BODY_LINES = 30
+MAX_NESTING = 3
+SHAPELESS_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
+
+SOURCES = sorted(path for folder in ("keyfs", "scripts", "tests") for path in (ROOT / folder).rglob("*.py"))
+PRODUCT = [path for path in SOURCES if path.is_relative_to(ROOT / "keyfs")]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions_of(path: Path) -> Iterator[Function]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, Function))
+
+
+def body_lines(function: Function) -> int:
+    """Counts from the first statement behind the docstring to the last line."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def nesting(node: ast.AST) -> int:
+    """Tells how deep blocks lie in each other below a node; an elif is no deeper than its if."""
+    depth = 0
+    for child in ast.iter_child_nodes(node):
+        is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        depth = max(depth, nesting(child) + (isinstance(child, BLOCKS) and not is_elif))
+    return depth
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_fits_its_budget(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_a_function_fits_its_budget(path: Path) -> None:
+    long = {f.name: body_lines(f) for f in functions_of(path) if body_lines(f) > MAX_BODY_LINES}
+    assert not long, f"lines of the body, at most {MAX_BODY_LINES}"
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_blocks_are_not_nested_too_deeply(path: Path) -> None:
+    deep = {f.name: nesting(f) for f in functions_of(path) if nesting(f) > MAX_NESTING}
+    assert not deep, f"depth, at most {MAX_NESTING}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_module_is_named_for_what_it_holds(path: Path) -> None:
+    words = {word for part in path.relative_to(ROOT).with_suffix("").parts for word in part.split("_")}
+    assert not words & SHAPELESS_NAMES
+
+
+def public_definitions(node: ast.Module | ast.ClassDef) -> Iterator[Function | ast.ClassDef]:
+    for child in node.body:
+        if isinstance(child, Function | ast.ClassDef) and not child.name.startswith("_"):
+            yield child
+            if isinstance(child, ast.ClassDef):
+                yield from public_definitions(child)
+
+
+def is_override(definition: Function | ast.ClassDef) -> bool:
+    """Tells whether the docstring stands elsewhere: at the method that this one implements."""
+    return any(ast.unparse(decorator).endswith("override") for decorator in definition.decorator_list)
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_a_public_name_is_documented(path: Path) -> None:
+    module = ast.parse(path.read_text())
+    bare = [d.name for d in public_definitions(module) if ast.get_docstring(d) is None and not is_override(d)]
+    assert not bare
+
+
+SILENCED = re.compile(r"#\s*(noqa|type:\s*ignore|pragma|fmt:\s*off|pylint|pyright)\b")
+# The reason stands behind the codes: "noqa: X - why" or "noqa: X  # why".
+WITH_REASON = re.compile(r"#\s*(noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\]|pragma: [a-z ]+?)\s+(-|#)\s+\S")
+
+
+def comments_of(path: Path) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_silenced_check_has_a_reason(path: Path) -> None:
+    assert not [c for c in comments_of(path) if SILENCED.search(c) and not WITH_REASON.search(c)]
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_reasoned"),
+    [
+        ("# noqa: S603", False),
+        ("# noqa: S603 -", False),
+        ("# noqa: S603, S607 - a fixed command", True),
+        ("# noqa: BLE001  # the last line of defence", True),
+        ("# type: ignore[attr-defined]", False),
+        ("# type: ignore  # without a code", False),
+        ("# type: ignore[no-untyped-call]  # ships no types", True),
+    ],
+)
+def test_what_counts_as_a_reason(comment: str, is_reasoned: bool) -> None:
+    assert SILENCED.search(comment)
+    assert bool(WITH_REASON.search(comment)) == is_reasoned
+
+
+def test_nesting_counts_blocks_but_not_elifs() -> None:
+    source = """
+def f():
+    for a in b:
+        if a: pass
+        elif b:
+            with c:
+                pass
+        else: pass
+"""
+    assert nesting(ast.parse(source)) == 3

@@ -1,0 +1,50 @@
+"""keyfs starts quickly, and starts where optional parts of the machine are missing."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import keyfs
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(keyfs.__path__, "keyfs."))
+
+# Not every machine has them: libthemis is in no registry, and without it `import pythemis.scell` fails; a
+# slim installation leaves out the clients of stores and key services it does not use.
+OPTIONAL = ["pythemis", "boto3", "botocore", "redis"]
+
+# What a command that only prints a line must not wait for, or fail without.
+HEAVY = ["boto3", "botocore", "redis", "trio", "pyfuse3", "rich", "pythemis", "cryptography"]
+
+BLOCK = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ImportError(f"{{name}} is blocked", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def run_python(source: str) -> str:
+    """Runs it in a fresh interpreter, because this one has imported everything already."""
+    ran = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_every_module_imports_without_the_optional_packages() -> None:
+    run_python(
+        BLOCK.format(names=OPTIONAL) + f"import importlib\nfor m in {MODULES!r}: importlib.import_module(m)"
+    )
+
+
+def test_the_block_blocks() -> None:
+    with pytest.raises(AssertionError, match="redis is blocked"):
+        run_python(BLOCK.format(names=OPTIONAL) + "import redis")
+
+
+def test_the_command_line_starts_without_the_heavy_packages() -> None:
+    loaded = run_python("import keyfs.cli.main, sys; print(*sys.modules, sep='\\n')").split()
+    assert not [name for name in HEAVY if name in loaded]
