@@ -55,7 +55,8 @@ def check_client_id(text: str) -> str:
         return text
     shown = text if len(text) <= CLIENT_ID_MIN * 8 else text[: CLIENT_ID_MIN * 8] + "…"
     raise InvalidName(
-        f"{shown!r} is not a client id: {CLIENT_ID_MIN} to {CLIENT_ID_MAX} characters of A-Z a-z 0-9 _ - and space"
+        f"{shown!r} is not a client id: "
+        f"{CLIENT_ID_MIN} to {CLIENT_ID_MAX} characters of A-Z a-z 0-9 _ - and space"
     )
 
 

@@ -19,8 +19,8 @@ class Secret:
     @classmethod
     def adopt(cls, buffer: bytearray) -> "Secret":
         """Take over *buffer* without a copy; the caller must not keep it."""
-        secret = cls.__new__(cls)
-        secret._buffer = buffer
+        secret = cls(b"")
+        secret._buffer = buffer  # noqa: SLF001 - a constructor of this very class
         return secret
 
     def reveal(self) -> bytes:

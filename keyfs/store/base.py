@@ -29,7 +29,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """One blob to be switched. With *archive*, the bytes it supersedes stay readable under that name."""
+    """One blob to be switched. With *archive*, bytes that it supersedes stay readable under that name."""
 
     name: str
     data: bytes
@@ -60,15 +60,11 @@ class Watch(Protocol):
     def fileno(self) -> int:
         """A descriptor that becomes readable when there is something to take."""
 
+    def pending(self) -> bool:
+        """Whether `take` would have something to tell. Never blocks."""
+
     def take(self) -> Changes:
         """All changes that were complete before this call. Never blocks."""
-
-    def follow(self, directory: str) -> None:
-        """Watch *directory* (a name's parent, `""` for the top) too. Safe to call twice.
-
-        Raises:
-            StoreUnavailable: the system's limit for watches is reached; the message names it.
-        """
 
     def close(self) -> None:
         """Stop watching. Safe to call twice."""
@@ -87,7 +83,7 @@ class Store(Protocol):
     def describe(self) -> str:
         """The store's URI without passwords, for status and logs."""
 
-    def list(self) -> Listing:
+    def list_all(self) -> Listing:
         """Everything in the store."""
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
@@ -147,4 +143,3 @@ def parent(name: str) -> str:
 def parts_are_safe(name: str) -> bool:
     """Whether *name* obeys the form that this module's first lines state."""
     return "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
-

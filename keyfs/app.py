@@ -1,0 +1,115 @@
+"""The composition root: settings in, wired key store out. The only importer of concrete drivers."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.writer import RingWriter
+from keyfs.core.secret import Secret
+from keyfs.errors import InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
+from keyfs.layout.detect import MARKER, layout_name
+from keyfs.layout.v1 import LayoutV1
+from keyfs.layout.v1_names import is_public
+from keyfs.master.registry import open_provider
+from keyfs.seal.registry import open_sealer
+from keyfs.store.base import Store
+from keyfs.store.directory import DirectoryStore
+from keyfs.store.files import DIRECTORY_MODE
+from keyfs.store.os_errors import translated
+
+DEFAULT_MASTER_KEY: Final = "env:ACRA_MASTER_KEY"
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+]*):(.*)", re.DOTALL)
+_PUBLIC: Final = "?public="
+_LATER: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which key store, how it is opened, and what of it is shown. *master_key* None lists only."""
+
+    store: str
+    master_key: str | None = DEFAULT_MASTER_KEY
+    legacy: bool = False
+
+
+def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
+    """The key store and its writer, wired. Nothing is listed yet.
+
+    Raises:
+        InvalidSettings, StoreInvalid, InsecurePermissions, AccessDenied, StoreUnavailable: the place.
+        LayoutUnsupported: it holds a layout v2.
+        MasterKeyUnavailable: no usable master key where the URI points.
+    """
+    store = open_store(access.store)
+    layout = layout_name(_marker(store))
+    if layout != "v1":
+        raise LayoutUnsupported(f"{store.describe()} has layout {layout}: layout {layout} is not supported yet")
+    key = None if access.master_key is None else _fetch(access.master_key, layout)
+    sealer = None if key is None else open_sealer(key)
+    keys = KeyStore(store, LayoutV1(legacy=access.legacy), sealer)
+    return keys, RingWriter(keys)
+
+
+def open_store(uri: str) -> Store:
+    """The store that *uri* names.
+
+    Raises:
+        InvalidSettings: no such scheme, or no path.
+        StoreInvalid, InsecurePermissions, AccessDenied: the place is no key store, or not a safe one.
+    """
+    root, public = directory_paths(uri)
+    return DirectoryStore(root, public, is_public)
+
+
+def directory_paths(uri: str) -> tuple[Path, Path | None]:
+    """The private and, when they are apart, the public directory of `dir:PATH[?public=PATH]`.
+
+    A text without a scheme is a path, taken as it stands.
+
+    Raises:
+        InvalidSettings: another scheme, or no path.
+    """
+    match = _SCHEME.fullmatch(uri)
+    if match is not None and match[1] != "dir":
+        later = " yet" if match[1] in _LATER else ""
+        raise InvalidSettings(f"a store {match[1]}: is not supported{later}: use dir:PATH")
+    path, _, public = match[2].partition(_PUBLIC) if match is not None else (uri, "", "")
+    if not path or path.startswith("//"):
+        raise InvalidSettings(f"store {uri!r} names no directory: use dir:PATH")
+    return Path(path), Path(public) if public else None
+
+
+def init_store(uri: str, layout: str) -> str:
+    """Make a new, empty key store; returns its URI.
+
+    Raises:
+        LayoutUnsupported: layout v2.
+        StoreInvalid: the place is not empty, or no directory.
+        InvalidSettings, AccessDenied, ReadOnly, StoreFull: it cannot be made there.
+    """
+    if layout != "v1":
+        raise LayoutUnsupported(f"layout {layout} is not supported yet: use --layout v1")
+    root, public = directory_paths(uri)
+    paths = [path for path in (root, public) if path is not None]
+    for path in paths:
+        with translated(f"make {path}"):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise StoreInvalid(f"{path} is not an empty directory: a new key store needs one of its own")
+    for path in paths:
+        with translated(f"make {path}"):
+            path.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+            path.chmod(DIRECTORY_MODE)
+    return open_store(uri).describe()
+
+
+def _marker(store: Store) -> bytes | None:
+    try:
+        return store.get(MARKER).data
+    except KeyNotFound:
+        return None
+
+
+def _fetch(uri: str, layout: str) -> Secret:
+    return open_provider(uri, layout).fetch().encryption

@@ -1,0 +1,137 @@
+"""`KeyStore`: names and bytes of one key store, blocking and safe for threads.
+
+Readers never wait: rings are immutable values and the index replaces them whole. Whatever changes the
+index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also holds the store's own lock.
+"""
+
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from keyfs.broker.index import Index
+from keyfs.broker.reader import BlobReader, Opened
+from keyfs.core.names import Half, KeyRef
+from keyfs.core.purposes import Purpose
+from keyfs.errors import KeyNotFound
+from keyfs.layout.base import KeyRing, KeyVersion, Layout
+from keyfs.seal.base import Sealer
+from keyfs.store.base import BlobStat, Store, Watch
+
+READ_TRIES: Final = 3
+
+
+class KeyStore:
+    """One key store: a store, its layout, and a sealer when there is a master key.
+
+    Args:
+        store: the medium.
+        layout: what its names mean.
+        sealer: opens and seals; None allows listing only.
+    """
+
+    def __init__(self, store: Store, layout: Layout, sealer: Sealer | None) -> None:
+        self.store = store
+        self.layout = layout
+        self.sealer = sealer
+        self.mutex = threading.RLock()
+        self.reader = BlobReader(store, layout, sealer)
+        self.index = Index(layout, self.reader.proves)
+        self._watch: Watch | None = None
+
+    def load(self) -> None:
+        """List everything.
+
+        Raises:
+            StoreUnavailable, AccessDenied: the medium does not let us.
+        """
+        with self.mutex:
+            self.index.load(self.store.list_all())
+
+    def watch(self) -> Watch:
+        """Start to notice changes made by others, for `refresh` to take in; then list everything."""
+        self._watch = self.store.watch()
+        self.load()
+        return self._watch
+
+    def has_changes(self) -> bool:
+        """Whether `refresh` has something to take in. Never blocks."""
+        return self._watch is not None and self._watch.pending()
+
+    def refresh(self) -> bool:
+        """Take in all changes that were complete before this call; True if there were any.
+
+        Raises:
+            StoreUnavailable, AccessDenied: the medium does not let us look.
+        """
+        if self._watch is None:
+            return False
+        with self.mutex:
+            changes = self._watch.take()
+            if changes.lost:
+                self.load()
+            for name in changes.names:
+                self.index.apply(name, self.store.stat(name))
+        return changes.lost or bool(changes.names)
+
+    def rings(self, purpose: Purpose | None = None) -> Iterator[KeyRing]:
+        """All rings, in no order; one that vanishes meanwhile is left out."""
+        for ref in self.index.refs(purpose):
+            try:
+                yield self.index.ring(ref)
+            except KeyNotFound:
+                continue
+
+    def ring(self, ref: KeyRef) -> KeyRing:
+        """One ring.
+
+        Raises:
+            KeyNotFound: the store has none.
+        """
+        return self.index.ring(ref)
+
+    def read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:
+        """The key material of one half of one version.
+
+        A blob that another program replaces between our look and our read is looked at again.
+
+        Raises:
+            KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt,
+            StoreUnavailable, AccessDenied: see those classes.
+        """
+        tries = READ_TRIES
+        while True:
+            version = self.ring(ref).version(version_id)
+            try:
+                return self.reader.open(ref, version, half), version
+            except KeyNotFound:
+                tries -= 1
+                if not tries:
+                    raise
+            self.relist(ref)
+
+    def relist(self, ref: KeyRef) -> KeyRing | None:
+        """Look at the store itself for one ring; None when there is nothing of it.
+
+        Raises:
+            StoreUnavailable, AccessDenied: the medium does not let us look.
+        """
+        places = self.layout.places(ref)
+        with self.mutex:
+            found: dict[str, BlobStat] = {}
+            for name in places.names:
+                stat = self.store.stat(name)
+                if stat is not None:
+                    found[name] = stat
+            for directory in places.directories:
+                found.update(self.store.list_under(directory))
+            self.index.replace(ref, found)
+            try:
+                return self.ring(ref)
+            except KeyNotFound:
+                return None
+
+    def close(self) -> None:
+        """Stop watching and let go of the store. Safe to call twice."""
+        if self._watch is not None:
+            self._watch.close()
+        self.store.close()

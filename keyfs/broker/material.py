@@ -1,0 +1,77 @@
+"""Is this a key of its kind? Checks on the way in (imports) and on the way out (reads)."""
+
+from typing import Final
+
+from keyfs.core.names import Half
+from keyfs.core.purposes import SYMMETRIC_SIZE, Purpose, Shape
+from keyfs.core.secret import Secret
+from keyfs.errors import InvalidMaterial, MaterialCorrupt
+from keyfs.seal.containers import check_private, check_public
+from keyfs.seal.keypair import generate_pair, generate_symmetric, public_from_private
+
+NEWLINE: Final = b"\n"
+_PRIVATE_TAG: Final = b"REC2"
+_PRIVATE_SIZES: Final = (44, 45)
+
+
+def normalise(purpose: Purpose, data: bytes) -> Secret:
+    """The key in *data*, as an import brings it: 32 bytes, or a private key container.
+
+    One trailing newline is dropped where the rest has the right length and the whole has not, so that
+    `echo KEY > current` works. Lengths are fixed, so this never touches a byte of a key.
+
+    Raises:
+        InvalidMaterial: wrong length or form.
+    """
+    sizes = _PRIVATE_SIZES if purpose.is_pair else (SYMMETRIC_SIZE,)
+    if len(data) not in sizes and data.endswith(NEWLINE) and len(data) - 1 in sizes:
+        data = data[:-1]
+    if len(data) not in sizes:
+        wanted = "a private key container of 45 bytes" if purpose.is_pair else f"{SYMMETRIC_SIZE} bytes"
+        raise InvalidMaterial(f"a {purpose} key is {wanted}, not {len(data)} bytes: nothing was changed")
+    secret = Secret(data)
+    if not purpose.is_pair:
+        return secret
+    try:
+        public_from_private(secret)
+    except MaterialCorrupt as exc:
+        raise InvalidMaterial(f"not a private key container for {purpose}: {exc}") from exc
+    return secret
+
+
+def size_limit(purpose: Purpose) -> int:
+    """The most bytes that `normalise` can accept, newline included."""
+    return (_PRIVATE_SIZES[-1] if purpose.is_pair else SYMMETRIC_SIZE) + len(NEWLINE)
+
+
+def expected_prefix(purpose: Purpose) -> bytes:
+    """The first bytes that every key of this purpose has; empty where any bytes will do."""
+    return _PRIVATE_TAG if purpose.is_pair else b""
+
+
+def check_read(purpose: Purpose, half: Half, secret: Secret) -> None:
+    """Nothing, if an opened blob holds a key of its kind.
+
+    Raises:
+        MaterialCorrupt: it does not.
+    """
+    if half is Half.PUBLIC:
+        check_public(secret.reveal())
+    elif purpose.shape is Shape.PAIR:
+        check_private(secret.reveal())
+    elif len(secret) != SYMMETRIC_SIZE:
+        raise MaterialCorrupt(f"a {purpose} key has {SYMMETRIC_SIZE} bytes, this one has {len(secret)}")
+
+
+def generate(purpose: Purpose) -> Secret:
+    """A new random key of this kind: 32 bytes, or a private key container."""
+    return generate_pair()[0] if purpose.is_pair else generate_symmetric()
+
+
+def public_half(purpose: Purpose, secret: Secret) -> bytes | None:
+    """The public container that belongs to a private one; None for symmetric keys.
+
+    Raises:
+        MaterialCorrupt: *secret* is no private key container.
+    """
+    return public_from_private(secret) if purpose.is_pair else None

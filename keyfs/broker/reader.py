@@ -1,0 +1,146 @@
+"""Opening blobs: from a place in the store to key material that is checked before anyone gets it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cachetools import LRUCache
+
+from keyfs.broker.material import check_read, public_half
+from keyfs.core.names import Half, KeyRef
+from keyfs.core.purposes import SYMMETRIC_SIZE, Shape
+from keyfs.core.secret import Secret
+from keyfs.errors import (
+    InsecurePermissions,
+    KeyNotFound,
+    MasterKeyUnavailable,
+    MaterialCorrupt,
+    UnsealFailed,
+)
+from keyfs.layout.base import KeyVersion, Layout, Part, Slot
+from keyfs.seal.base import Sealer
+from keyfs.store.base import Blob, BlobStat, Store
+
+# Sealed bytes only; a key file has at most a few hundred.
+CACHE_BYTES: Final = 32 << 20
+DERIVED_ENTRIES: Final = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Key material, and the facts about the blob it came from."""
+
+    material: Secret
+    stat: BlobStat
+
+
+class BlobReader:
+    """Reads, caches (sealed) and opens blobs.
+
+    The cache is never asked what is current: the caller brings the identity that the index knows, and
+    only a blob of that identity is taken from memory.
+    """
+
+    def __init__(self, store: Store, layout: Layout, sealer: Sealer | None) -> None:
+        self._store = store
+        self._layout = layout
+        self._sealer = sealer
+        self._cache: LRUCache[str, Blob] = LRUCache(CACHE_BYTES, getsizeof=lambda blob: len(blob.data) + 200)
+        self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
+
+    def has(self, part: Part) -> bool:
+        """Whether `fetch` would answer from memory."""
+        cached = self._cache.get(part.name)
+        return cached is not None and cached.stat == part.stat
+
+    def fetch(self, part: Part) -> Blob:
+        """The blob as it is, from memory when the index's identity matches.
+
+        Raises:
+            KeyNotFound: it went away since the index saw it.
+            StoreUnavailable, AccessDenied: as `Store.get`.
+        """
+        cached = self._cache.get(part.name)
+        if cached is not None and cached.stat == part.stat:
+            return cached
+        blob = self._store.get(part.name)
+        if len(blob.data) < CACHE_BYTES:
+            self._cache[part.name] = blob
+        return blob
+
+    def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
+        """One half of a version, checked to be a key of its kind.
+
+        The public half of a pair is what belongs to the private half: if the stored one does not (a
+        rotation is half-way through), the right one is derived.
+
+        Raises:
+            KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt,
+            StoreUnavailable, AccessDenied: see those classes.
+        """
+        part = version.part(half)
+        if half is Half.PUBLIC and version.secret is not None:
+            return self._open_public(ref, version, part)
+        return self._open_part(ref, half, part)
+
+    def proves(self, name: str, slots: tuple[Slot, ...]) -> Slot | None:
+        """Which of the keys that an ambiguous name can hold its private part opens as; None for none."""
+        for slot in slots:
+            places = self._layout.places(slot.ref)
+            is_private_name = slot.half is Half.SECRET and slot.stamp is not None
+            candidates = (name, places.names[0]) if is_private_name else (places.names[0],)
+            if any(self._opens(slot.ref, candidate) for candidate in candidates):
+                return slot
+        return None
+
+    def stored_matches(self, ref: KeyRef, version: KeyVersion) -> bool:
+        """Whether the stored public half belongs to the private half."""
+        if version.secret is None or version.public is None:
+            return True
+        return self._derive(ref, version.secret) == self.fetch(version.public).data
+
+    def _open_part(self, ref: KeyRef, half: Half, part: Part) -> Opened:
+        self._layout.check_readable(ref, part)
+        blob = self.fetch(part)
+        material = self._unseal(ref, part.name, blob.data) if part.is_sealed else Secret(blob.data)
+        try:
+            check_read(ref.purpose, half, material)
+        except MaterialCorrupt as exc:
+            raise MaterialCorrupt(f"{part.name}: {exc}") from exc
+        return Opened(material, blob.stat)
+
+    def _open_public(self, ref: KeyRef, version: KeyVersion, part: Part) -> Opened:
+        assert version.secret is not None  # noqa: S101 - the caller looked
+        try:
+            derived = self._derive(ref, version.secret)
+        except (KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt):
+            return self._open_part(ref, Half.PUBLIC, part)
+        return Opened(Secret(derived), part.stat)
+
+    def _derive(self, ref: KeyRef, secret: Part) -> bytes:
+        known = self._derived.get(secret.stat.identity)
+        if known is not None:
+            return known
+        opened = self._open_part(ref, Half.SECRET, secret)
+        derived = public_half(ref.purpose, opened.material)
+        opened.material.wipe()
+        assert derived is not None  # noqa: S101 - only pairs have a public part
+        self._derived[opened.stat.identity] = derived
+        return derived
+
+    def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:
+        if self._sealer is None:
+            raise MasterKeyUnavailable(f"{ref} is sealed: give the master key with --master-key")
+        try:
+            return self._sealer.unseal(blob, self._layout.context(ref))
+        except UnsealFailed as exc:
+            raise UnsealFailed(f"{name} does not open: it is damaged, or sealed for another key") from exc
+
+    def _opens(self, ref: KeyRef, name: str) -> bool:
+        try:
+            data = self._store.get(name).data
+            if ref.purpose.shape is Shape.PLAIN:
+                return len(data) == SYMMETRIC_SIZE
+            check_read(ref.purpose, Half.SECRET, self._unseal(ref, name, data))
+        except (KeyNotFound, UnsealFailed, MaterialCorrupt):
+            return False
+        return True

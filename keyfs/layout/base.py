@@ -1,0 +1,136 @@
+"""The port: a layout knows names, history and contexts. It is told facts and returns decisions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.core.purposes import Purpose
+from keyfs.errors import KeyNotFound
+from keyfs.store.base import BlobStat, Replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place where bytes of a key ring may lie. *stamp* is None for the current version."""
+
+    ref: KeyRef
+    half: Half
+    stamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One half of a version, where it lies in the store, and how long it is once opened."""
+
+    name: str
+    stat: BlobStat
+    is_sealed: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of a key. *id* is `current` or a stable id that sorts oldest to newest."""
+
+    id: str
+    secret: Part | None
+    public: Part | None
+    created_ns: int | None  # when it became current; None where the medium keeps no time
+    retired_ns: int | None
+
+    def part(self, half: Half) -> Part:
+        """The half asked for.
+
+        Raises:
+            KeyNotFound: this version has no such half.
+        """
+        part = self.secret if half is Half.SECRET else self.public
+        if part is None:
+            raise KeyNotFound(f"version {self.id} has no {half.value} half")
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """All versions of one key, oldest first; the current one, if there is one, is last.
+
+    *orphans* are names of archived copies of what is still current: a rotation stopped half-way.
+    """
+
+    ref: KeyRef
+    versions: tuple[KeyVersion, ...]
+    orphans: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> KeyVersion | None:
+        """The version that protects new data."""
+        last = self.versions[-1] if self.versions else None
+        return last if last is not None and last.id == CURRENT else None
+
+    def version(self, version_id: str) -> KeyVersion:
+        """The version called *version_id*.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        for version in self.versions:
+            if version.id == version_id:
+                return version
+        raise KeyNotFound(f"{self.ref} has no version {version_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlaces:
+    """Where all blobs of one ring can lie: current names, and the directories of retired ones."""
+
+    names: tuple[str, ...]
+    directories: tuple[str, ...]
+
+
+class Layout(Protocol):
+    """Which blob holds which key."""
+
+    name: str
+    purposes: tuple[Purpose, ...]
+
+    def slots(self, name: str) -> tuple[Slot, ...]:
+        """The keys that a blob of this name can hold, likeliest first; empty for a stray."""
+
+    def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
+        """Whether only opening the blob tells which of *slots* it is, if any."""
+
+    def stray_reason(self, name: str) -> str:
+        """Why *name* holds no key, in a few words."""
+
+    def places(self, ref: KeyRef) -> RingPlaces:
+        """Where to look for the ring's blobs."""
+
+    def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
+        """The ring that these blobs make up."""
+
+    def context(self, ref: KeyRef) -> bytes:
+        """The associated data under which the ring's secret parts are sealed."""
+
+    def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
+        """Nothing, if the ring's names fit on a medium with that limit.
+
+        Raises:
+            ClientIdTooLong: they do not.
+            OperationRefused: keys of this purpose are only read.
+        """
+
+    def check_readable(self, ref: KeyRef, part: Part) -> None:
+        """Nothing, if the part's permission bits are as Acra demands.
+
+        Raises:
+            InsecurePermissions: they are too open.
+        """
+
+    def plan(
+        self, ring: KeyRing, secret: bytes | None, public: bytes | None, now_ns: int
+    ) -> tuple[Replacement, ...]:
+        """The switches, in order, that make the given blobs the current version and archive the old one.
+
+        A half that is None is left as it is.
+        """

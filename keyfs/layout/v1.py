@@ -1,0 +1,116 @@
+"""Acra key store v1: one file per key half, history beside it in `NAME.old/STAMP`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from keyfs.core.names import KeyRef
+from keyfs.core.purposes import PURPOSES
+from keyfs.core.stamps import format_stamp, parse_stamp
+from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
+from keyfs.layout.base import KeyRing, Part, RingPlaces, Slot
+from keyfs.layout.v1_names import (
+    history_directory,
+    public_name,
+    secret_name,
+    slots_of,
+    stray_reason,
+)
+from keyfs.layout.v1_ring import build_ring
+from keyfs.store.base import BlobStat, Replacement
+
+PRIVATE_MODE: Final = 0o600
+PUBLIC_MODE: Final = 0o644
+# Acra names its temporary files NAME plus up to ten random digits; a longer id could not be rotated by it.
+TEMPORARY_DIGITS: Final = 10
+# Acra stamps the public half 0.1 to 0.4 ms after the private half.
+PUBLIC_STAMP_DELAY_NS: Final = 100_000
+
+
+class LayoutV1:
+    """The v1 layout; with *legacy*, keys of programs that Acra no longer ships are shown too."""
+
+    name = "v1"
+
+    def __init__(self, *, legacy: bool = False) -> None:
+        self._legacy = legacy
+        self.purposes = tuple(p for p in PURPOSES if legacy or not p.is_legacy)
+
+    def slots(self, name: str) -> tuple[Slot, ...]:
+        """See `Layout.slots`; legacy readings only in the legacy view."""
+        return tuple(s for s in slots_of(name) if self._legacy or not s.ref.purpose.is_legacy)
+
+    def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
+        """Modern names are one to one with keys; legacy ones only opening the blob can tell."""
+        return any(slot.ref.purpose.is_legacy for slot in slots)
+
+    def stray_reason(self, name: str) -> str:
+        """See `Layout.stray_reason`."""
+        return stray_reason(name, legacy=self._legacy)
+
+    def places(self, ref: KeyRef) -> RingPlaces:
+        """The file, its public twin for pairs, and their `.old` directories."""
+        names = (secret_name(ref), public_name(ref)) if ref.purpose.is_pair else (secret_name(ref),)
+        return RingPlaces(names, tuple(history_directory(name) for name in names))
+
+    def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
+        """See `Layout.ring`."""
+        return build_ring(ref, blobs)
+
+    def context(self, ref: KeyRef) -> bytes:
+        """The client id, or the fixed relative path of a global key; never the purpose."""
+        return (secret_name(ref) if ref.client is None else ref.client).encode("ascii")
+
+    def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
+        """See `Layout.check_writable`; Acra must be able to rotate the key too."""
+        if ref.purpose.is_legacy:
+            raise OperationRefused(f"{ref}: legacy keys are only read")
+        longest = self.places(ref).names[-1]
+        room = None if name_limit is None else name_limit - TEMPORARY_DIGITS
+        if ref.client is not None and room is not None and len(longest) > room:
+            limit = room - len(longest) + len(ref.client)
+            raise ClientIdTooLong(
+                f"client id of {len(ref.client)} bytes is too long for {ref.purpose} here: "
+                f"at most {limit} fit, because Acra's file names may have {name_limit} bytes"
+            )
+
+    def check_readable(self, ref: KeyRef, part: Part) -> None:
+        """Private halves of pairs must not have a mode number above 0600, as in Acra."""
+        if ref.purpose.is_pair and part.is_sealed and part.stat.mode > PRIVATE_MODE:
+            raise InsecurePermissions(
+                f"{part.name} has mode {part.stat.mode:04o}; Acra refuses private keys above 0600: "
+                f"run chmod 600 on it"
+            )
+
+    def plan(
+        self, ring: KeyRing, secret: bytes | None, public: bytes | None, now_ns: int
+    ) -> tuple[Replacement, ...]:
+        """Private before public; each half's history stamp is its own and later than all before it."""
+        stamp_ns = max(now_ns, _last_stamp_ns(ring) + 1)
+        plan: list[Replacement] = []
+        if secret is not None:
+            name = secret_name(ring.ref)
+            plan.append(Replacement(name, secret, PRIVATE_MODE, stamp_ns, _archive(ring, name, stamp_ns)))
+        if public is not None:
+            name = public_name(ring.ref)
+            retired_ns = stamp_ns + PUBLIC_STAMP_DELAY_NS
+            plan.append(Replacement(name, public, PUBLIC_MODE, stamp_ns, _archive(ring, name, retired_ns)))
+        return tuple(plan)
+
+
+def _archive(ring: KeyRing, name: str, retired_ns: int) -> str:
+    """Where a superseded file goes; the archived copy that a stopped rotation left is used again."""
+    directory = history_directory(name)
+    left = [orphan for orphan in ring.orphans if orphan.startswith(directory + "/")]
+    return left[-1] if left else f"{directory}/{format_stamp(retired_ns)}"
+
+
+def _last_stamp_ns(ring: KeyRing) -> int:
+    """The latest moment the ring knows of; a clock that was set back must not reorder versions."""
+    times = [0]
+    for version in ring.versions:
+        times += [t for t in (version.created_ns, version.retired_ns) if t is not None]
+        public = version.public
+        if public is not None and "/" in public.name and version.retired_ns is not None:
+            times.append(parse_stamp(public.name.rpartition("/")[2]))
+    times += [parse_stamp(orphan.rpartition("/")[2]) for orphan in ring.orphans]
+    return max(times)

@@ -1,0 +1,229 @@
+"""The directory driver: one file per blob, switched by rename, archived by hard link."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid
+from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.store.beside import Beside
+from keyfs.store.files import (
+    DIRECTORY_MODE,
+    archive,
+    blob_stat,
+    make_directory,
+    owner_to_give,
+    read_file,
+    sync_directory,
+    write_new,
+)
+from keyfs.store.inotify import DirectoryWatch
+from keyfs.store.os_errors import translated
+
+DEPTH_LIMIT = 3  # parts of a name; deeper directories hold no blobs
+
+
+class DirectoryStore:
+    """Blobs in a directory, or in two when public ones are kept apart.
+
+    Args:
+        root: the directory; must exist with mode exactly 0700.
+        public_root: where names that *is_public* accepts lie; *root* when None.
+        is_public: tells public names from private ones.
+        on_step: called before each step of a change with its name, for fault injection.
+
+    Raises:
+        StoreInvalid: a root is no directory.
+        InsecurePermissions: *root* is not 0700, so that Acra would refuse it too.
+    """
+
+    name_limit: int | None = 255
+
+    def __init__(
+        self,
+        root: Path,
+        public_root: Path | None = None,
+        is_public: Callable[[str], bool] = lambda _name: False,
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self._root = _checked_root(root)
+        self._public_root = self._root if public_root is None else _checked_directory(public_root)
+        self._is_public = is_public
+        self._step = on_step
+        self._owner = owner_to_give(self._root)
+        self._beside = Beside(self._root, self._owner)
+
+    def describe(self) -> str:
+        """`dir:PATH`, with `?public=PATH` when public keys are kept apart."""
+        split = "" if self._public_root == self._root else f"?public={self._public_root}"
+        return f"dir:{self._root}{split}"
+
+    def list_all(self) -> Listing:
+        """See `Store.list_all`. Symbolic links, sockets and the like are strays, never followed."""
+        listing = Listing({}, {})
+        for root in self._roots():
+            with translated(f"list {root}"):
+                self._walk(root, "", listing)
+        return listing
+
+    def list_under(self, directory: str) -> dict[str, BlobStat]:
+        """See `Store.list_under`."""
+        with translated(f"list {directory}"), suppress(FileNotFoundError, NotADirectoryError):
+            return {name: blob_stat(facts) for name, facts in _files_in(self._path(directory), directory, {})}
+        return {}
+
+    def stat(self, name: str) -> BlobStat | None:
+        """See `Store.stat`; None too for what is no regular file."""
+        with translated(f"look at {name}"):
+            try:
+                facts = self._path(name).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return blob_stat(facts) if stat.S_ISREG(facts.st_mode) else None
+
+    def get(self, name: str) -> Blob:
+        """See `Store.get`. A file that is renamed over while it is read is still read whole."""
+        with translated(f"read {name}"):
+            return read_file(self._path(name))
+
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
+        """See `Store.supersede`: stage all, archive all, then rename in order; each step durable."""
+        plan = tuple(replacements)
+        staged: list[Path] = []
+        archived: list[Path] = []
+        with translated(f"write {plan[0].name}"):
+            try:
+                for item in plan:
+                    self._stage(item, staged)
+                for item in plan:
+                    self._archive(item, archived)
+            except (OSError, KeyfsError):
+                _remove(archived + staged)
+                raise
+            for item, path in zip(plan, staged, strict=True):
+                self._step(f"switch {item.name}")
+                path.rename(self._path(item.name))
+            for directory in {self._path(item.name).parent for item in plan}:
+                self._step("sync names")
+                sync_directory(directory)
+        self._step("done")
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `Store.delete`."""
+        for name in names:
+            path = self._path(name)
+            self._step(f"delete {name}")
+            with translated(f"delete {name}"):
+                path.unlink(missing_ok=True)
+                if path.parent.is_dir():
+                    sync_directory(path.parent)
+
+    def set_aside(self, name: str) -> None:
+        """See `Store.set_aside`: into `D.keyfs/set-aside/`."""
+        with translated(f"set {name} aside"):
+            self._beside.set_aside(self._path(name), name, self._step)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
+        return self._beside.lock()
+
+    def watch(self) -> DirectoryWatch:
+        """See `Store.watch`: inotify(7) on every directory of the store."""
+        return DirectoryWatch(self._roots(), DEPTH_LIMIT)
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _roots(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys((self._root, self._public_root)))
+
+    def _path(self, name: str) -> Path:
+        if not parts_are_safe(name):
+            raise KeyNotFound(f"{name!r} is not a blob's name")
+        return (self._public_root if self._is_public(name) else self._root) / name
+
+    def _walk(self, root: Path, directory: str, listing: Listing) -> None:
+        depth = directory.count("/") + 1 if directory else 0
+        subdirectories: list[str] = []
+        for name, facts in _files_in(root / directory, directory, listing.strays, subdirectories):
+            if self._is_misplaced(root, name):
+                listing.strays[name] = "private and public keys are split, and this one is in the wrong place"
+            else:
+                listing.blobs[name] = blob_stat(facts)
+        for name in subdirectories:
+            if depth + 1 < DEPTH_LIMIT:
+                self._walk(root, name, listing)
+            else:
+                listing.strays[name] = "directory too deep to hold keys"
+
+    def _is_misplaced(self, root: Path, name: str) -> bool:
+        split = self._public_root != self._root
+        return split and (root == self._public_root) != self._is_public(name)
+
+    def _stage(self, item: Replacement, staged: list[Path]) -> None:
+        target = self._path(item.name)
+        make_directory(target.parent, self._owner)
+        path = self._beside.stage_path(target)
+        self._step(f"stage {item.name}")
+        staged.append(path)
+        write_new(path, item.data, item.mode, item.mtime_ns, self._owner)
+
+    def _archive(self, item: Replacement, archived: list[Path]) -> None:
+        """Archive what *item* supersedes; note the name unless it was archived before."""
+        path = self._path(item.name)
+        if item.archive is None or not path.exists():
+            return
+        target = self._path(item.archive)
+        self._step(f"make {parent(item.archive)}")
+        make_directory(target.parent, self._owner)
+        self._step(f"archive {item.name}")
+        if archive(path, target):
+            archived.append(target)
+        self._step(f"sync {parent(item.archive)}")
+        sync_directory(target.parent)
+
+
+def _files_in(
+    path: Path, directory: str, strays: dict[str, str], subdirectories: list[str] | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = f"{directory}/{entry.name}" if directory else entry.name
+            if entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
+                    yield name, entry.stat(follow_symlinks=False)
+            elif entry.is_dir(follow_symlinks=False):
+                if subdirectories is not None:
+                    subdirectories.append(name)
+            else:
+                strays[name] = "not a regular file"
+
+
+def _checked_directory(path: Path) -> Path:
+    with translated(f"open the key store {path}"):
+        if not path.exists():
+            raise StoreInvalid(
+                f"there is no directory {path}: make a key store with keyfs init --store {path}"
+            )
+        if not path.is_dir():
+            raise StoreInvalid(f"{path} is not a directory")
+        # Two spellings of one directory must share one lock.
+        return path.resolve(strict=True)
+
+
+def _checked_root(path: Path) -> Path:
+    root = _checked_directory(path)
+    mode = stat.S_IMODE(root.stat().st_mode)
+    if mode != DIRECTORY_MODE:
+        raise InsecurePermissions(
+            f"{path} has mode {mode:04o}; Acra and keyfs open a key store only with 0700: chmod 700 {path}"
+        )
+    return root
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,135 @@
+"""Durable steps on single files: read whole, write new, archive, switch. Each is one promise."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keyfs.errors import StoreUnavailable
+from keyfs.store.base import Blob, BlobStat
+
+DIRECTORY_MODE: Final = 0o700
+# Far above any key file; a larger one is not a key and is not loaded into memory.
+SIZE_LIMIT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who is to own new files: the owner of the key store, when keyfs runs as root."""
+
+    uid: int
+    gid: int
+
+
+def owner_to_give(root: Path) -> Owner | None:
+    """The owner new files need so that Acra can go on reading them; None when it is ours anyway."""
+    facts = root.stat()
+    if os.geteuid() != 0 or (facts.st_uid, facts.st_gid) == (os.geteuid(), os.getegid()):
+        return None
+    return Owner(facts.st_uid, facts.st_gid)
+
+
+def blob_stat(facts: os.stat_result) -> BlobStat:
+    """The facts of a regular file. A hard link has the same identity, a rewritten file another."""
+    identity = f"{facts.st_dev:x}:{facts.st_ino:x}:{facts.st_mtime_ns:x}:{facts.st_size:x}"
+    return BlobStat(facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode), identity)
+
+
+def read_file(path: Path) -> Blob:
+    """All bytes of a regular file and the facts about exactly those bytes.
+
+    Raises:
+        OSError: as open(2) and read(2); ELOOP for a symbolic link.
+        StoreUnavailable: it is no regular file, or larger than any key file.
+    """
+    # O_NONBLOCK: a FIFO that someone put in a key's place must not hang us.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > SIZE_LIMIT:
+            raise StoreUnavailable(f"{path.name} is not a key file: not regular, or too large")
+        return Blob(file.readall(), blob_stat(facts))
+
+
+def write_new(path: Path, data: bytes, mode: int, mtime_ns: int, owner: Owner | None) -> None:
+    """Create *path*, which must not exist, with these bytes on the medium when the call returns.
+
+    Raises:
+        OSError: as open(2), write(2), fsync(2).
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb", buffering=0) as file:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
+        if owner is not None:
+            os.fchown(fd, owner.uid, owner.gid)
+        os.fchmod(fd, mode)
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+        os.fsync(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable.
+
+    Raises:
+        OSError: as open(2) and fsync(2).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: Path, owner: Owner | None) -> None:
+    """Make sure that the directory exists, with mode 0700 and durable if it is new.
+
+    Raises:
+        OSError: as mkdir(2).
+    """
+    try:
+        path.mkdir(DIRECTORY_MODE)
+    except FileExistsError:
+        return
+    path.chmod(DIRECTORY_MODE)
+    if owner is not None:
+        os.chown(path, owner.uid, owner.gid)
+    sync_directory(path.parent)
+
+
+def archive(path: Path, target: Path) -> bool:
+    """Give the file a second name *target*; False when it already has that name.
+
+    A hard link, so that the modification time goes on saying when the key was written. Where the medium
+    has no hard links, a durable copy with the same time.
+
+    Raises:
+        FileExistsError: *target* is another file.
+        OSError: as link(2).
+    """
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except FileExistsError:
+        if not target.samefile(path):
+            raise
+        return False
+    except PermissionError:
+        blob = read_file(path)
+        write_new(target, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, None)
+    return True
+
+
+def mount_id(path: Path) -> str:
+    """A number that two paths share exactly when rename(2) between them can work (proc_pid_fdinfo(5)).
+
+    Raises:
+        OSError: as open(2).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+    finally:
+        os.close(fd)
+    return next(line.split()[1] for line in info.splitlines() if line.startswith("mnt_id:"))

@@ -1,0 +1,135 @@
+"""The directory driver's watch: inotify(7) on every directory of the store.
+
+The kernel queues an event before the system call that caused it returns. So whoever takes all events
+before answering a reader never answers with something older than a change that was complete before.
+"""
+
+import logging
+import os
+import select
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from inotify_simple import INotify, flags, parse_events
+
+from keyfs.logs import event
+from keyfs.store.base import Changes
+from keyfs.store.os_errors import translated
+
+_MASK: Final = (
+    flags.CREATE
+    | flags.CLOSE_WRITE
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE
+    | flags.ATTRIB
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
+)
+_LOST: Final = flags.Q_OVERFLOW | flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
+_NOTHING: Final = Changes(frozenset(), lost=False)
+_READ_SIZE: Final = 1 << 16
+_log = logging.getLogger(__name__)
+
+
+class DirectoryWatch:
+    """Watches directory trees down to *depth* parts of a name."""
+
+    def __init__(self, roots: Iterable[Path], depth: int) -> None:
+        self._depth = depth
+        self._roots = tuple(roots)
+        self._directories: dict[int, tuple[Path, str]] = {}
+        self._unwatched = 0
+        with translated("watch the key store"):
+            self._inotify = INotify(nonblocking=True)
+        self._poll = select.poll()
+        self._poll.register(self._inotify.fileno(), select.POLLIN)
+        self._follow_all()
+
+    def fileno(self) -> int:
+        """See `Watch.fileno`."""
+        return int(self._inotify.fileno())
+
+    def pending(self) -> bool:
+        """See `Watch.pending`."""
+        return bool(self._poll.poll(0))
+
+    def take(self) -> Changes:
+        """See `Watch.take`."""
+        names: set[str] = set()
+        lost = False
+        while True:
+            try:
+                data = os.read(self._inotify.fileno(), _READ_SIZE)
+            except BlockingIOError:
+                break
+            for item in parse_events(data):
+                lost |= self._record(item.wd, item.mask, item.name, names)
+        if lost:
+            self._follow_all()
+        return Changes(frozenset(names), lost) if names or lost else _NOTHING
+
+    def close(self) -> None:
+        """See `Watch.close`."""
+        self._inotify.close()
+
+    def _record(self, wd: int, mask: int, label: str, names: set[str]) -> bool:
+        """Note one event; True when it means that others were missed."""
+        if mask & flags.IGNORED:
+            self._directories.pop(wd, None)
+            return False
+        if mask & _LOST:
+            is_top = wd == -1 or self._directories.get(wd, (None, ""))[1] == ""
+            return bool(mask & flags.Q_OVERFLOW) or is_top
+        root, directory = self._directories.get(wd, (None, ""))
+        if root is None or not label:
+            return False
+        name = f"{directory}/{label}" if directory else label
+        if not mask & flags.ISDIR:
+            names.add(name)
+            return False
+        if mask & (flags.CREATE | flags.MOVED_TO):
+            names.update(self._follow(root, name))
+        return bool(mask & flags.MOVED_FROM)
+
+    def _follow(self, root: Path, directory: str) -> Iterator[str]:
+        """Watch a directory and those below it; yield the files that are there by now.
+
+        The watch comes before the listing, so that a file made in between is told of at least once.
+        """
+        if directory.count("/") + bool(directory) >= self._depth:
+            return
+        try:
+            self._directories[self._inotify.add_watch(root / directory, _MASK)] = (root, directory)
+            with os.scandir(root / directory) as entries:
+                children = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            self._complain(exc)
+            return
+        for label, is_directory in children:
+            name = f"{directory}/{label}" if directory else label
+            if is_directory:
+                yield from self._follow(root, name)
+            else:
+                yield name
+
+    def _follow_all(self) -> None:
+        for root in self._roots:
+            for _ in self._follow(root, ""):
+                pass
+
+    def _complain(self, exc: OSError) -> None:
+        """Say once that watches ran out; keyfs works on, but sees less of what others do."""
+        self._unwatched += 1
+        if self._unwatched == 1:
+            event(
+                _log,
+                logging.WARNING,
+                "watch.incomplete",
+                reason=os.strerror(exc.errno or 0),
+                remedy="raise fs.inotify.max_user_watches",
+            )

@@ -1,0 +1,36 @@
+"""Operating-system errors become keyfs errors here and nowhere else."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from keyfs.errors import AccessDenied, KeyfsError, KeyNotFound, ReadOnly, StoreFull, StoreUnavailable
+
+_BY_ERRNO: Final[dict[int, type[KeyfsError]]] = {
+    errno.ENOENT: KeyNotFound,
+    errno.ENOTDIR: KeyNotFound,
+    errno.EACCES: AccessDenied,
+    errno.EPERM: AccessDenied,
+    errno.EROFS: ReadOnly,
+    errno.ENOSPC: StoreFull,
+    errno.EDQUOT: StoreFull,
+}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn an `OSError` inside the block into the keyfs error that says what the caller can do.
+
+    Args:
+        doing: what was tried, for the message: a verb and a path.
+
+    Raises:
+        KeyNotFound, AccessDenied, ReadOnly, StoreFull, StoreUnavailable: by errno.
+    """
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise _BY_ERRNO.get(exc.errno or 0, StoreUnavailable)(f"cannot {doing}: {reason}") from exc
