@@ -45,7 +45,9 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
     store = open_store(access.store)
     layout = layout_name(_marker(store))
     if layout != "v1":
-        raise LayoutUnsupported(f"{store.describe()} has layout {layout}: layout {layout} is not supported yet")
+        raise LayoutUnsupported(
+            f"{store.describe()} has layout {layout}: layout {layout} is not supported yet"
+        )
     key = None if access.master_key is None else _fetch(access.master_key, layout)
     sealer = None if key is None else open_sealer(key)
     keys = KeyStore(store, LayoutV1(legacy=access.legacy), sealer)

@@ -5,11 +5,13 @@
 keyfs code calls `event`. What other libraries log passes the same filter; its event is their logger's name.
 """
 
+import contextlib
 import json
 import logging
 import logging.handlers
 import os
 import re
+import socket
 import sys
 import traceback
 from collections.abc import Mapping
@@ -220,8 +222,46 @@ class _StreamHandler(_KeyfsHandler, logging.StreamHandler[TextIO]):
     pass
 
 
-class _SyslogHandler(_KeyfsHandler, logging.handlers.SysLogHandler):
-    pass
+class _SyslogHandler(_KeyfsHandler):
+    """Datagrams to the local syslog. The standard library's handler waits for a syslog that reads no more."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+        self._socket = self._connect()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send each line of *record* as one message; after a restart of syslog, to the new one."""
+        severity = logging.handlers.SysLogHandler.priority_map.get(record.levelname, "warning")
+        number = logging.handlers.SysLogHandler.priority_names[severity]
+        head = f"<{logging.handlers.SysLogHandler.LOG_DAEMON << 3 | number}>keyfs[{os.getpid()}]: "
+        for line in self.format(record).split("\n"):
+            self._send((head + line).encode("ascii"))
+
+    def _send(self, message: bytes) -> None:
+        # A full queue or a lost syslog costs lines; whoever logs goes on.
+        with contextlib.suppress(OSError):
+            try:
+                self._socket.send(message)
+            except (ConnectionError, FileNotFoundError):
+                self._socket.close()
+                self._socket = self._connect()
+                self._socket.send(message)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._address)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+        super().close()
 
 
 class _FileHandler(_KeyfsHandler, logging.handlers.WatchedFileHandler):
@@ -242,9 +282,7 @@ def _open_handler(target: str) -> logging.Handler:
         if target == "stderr":
             return _StreamHandler(sys.stderr)
         if target == "syslog":
-            handler = _SyslogHandler(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-            handler.ident = f"keyfs[{os.getpid()}]: "
-            return handler
+            return _SyslogHandler(SYSLOG_SOCKET)
         return _FileHandler(target)
     except OSError as exc:
         place = SYSLOG_SOCKET if target == "syslog" else target

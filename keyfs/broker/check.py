@@ -138,7 +138,9 @@ def _half_done(keys: KeyStore, ring: KeyRing, writer: RingWriter | None) -> Iter
         if mend is not None:
             mend.mend_public(ring.ref)
         where = f"{ring.ref}/{version.id}"
-        yield Finding("pair", where, "its public half is not that of its private half", False, mend is not None)
+        yield Finding(
+            "pair", where, "its public half is not that of its private half", False, mend is not None
+        )
 
 
 def _pair_is_whole(keys: KeyStore, ring: KeyRing, version: KeyVersion) -> bool:

@@ -47,8 +47,11 @@ class BlobReader:
         self._cache: LRUCache[str, Blob] = LRUCache(CACHE_BYTES, getsizeof=lambda blob: len(blob.data) + 200)
         self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
 
-    def has(self, part: Part) -> bool:
-        """Whether `fetch` would answer from memory."""
+    def is_warm(self, version: KeyVersion, half: Half) -> bool:
+        """Whether `open` would answer from memory, without asking the store."""
+        part = version.part(half)
+        if half is Half.PUBLIC and version.secret is not None:
+            return version.secret.stat.identity in self._derived
         cached = self._cache.get(part.name)
         return cached is not None and cached.stat == part.stat
 

@@ -60,12 +60,19 @@ class RingWriter:
         return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True)
 
     def import_material(
-        self, ref: KeyRef, data: bytes, *, expected: str | None = None, amend: str | None = None
+        self,
+        ref: KeyRef,
+        data: bytes,
+        *,
+        must_exist: bool | None = None,
+        expected: str | None = None,
+        amend: str | None = None,
     ) -> KeyVersion:
         """Make *data* the next version. The same bytes as the current version change nothing.
 
         Args:
-            ref: the key; it may be new.
+            ref: the key.
+            must_exist: whether there must be a current version (True), must not be (False), or either.
             data: as `keyfs.broker.material.normalise` takes it.
             expected: identity of the current version that *data* was made from.
             amend: identity of a current version that is replaced without being archived, because the
@@ -73,6 +80,7 @@ class RingWriter:
 
         Raises:
             InvalidMaterial: wrong length or form.
+            KeyNotFound, KeyExists: against *must_exist*.
             RotationConflict: *expected* is not current any more.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused, ClientIdTooLong.
         """
@@ -83,7 +91,7 @@ class RingWriter:
                 raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
             return None if ring is not None and self._is_current(ring, material) else material
 
-        return self._write(ref, decide, amend=amend)
+        return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
     def destroy(self, ref: KeyRef, version_id: str) -> None:
         """Remove one retired version for good.

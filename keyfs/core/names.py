@@ -20,7 +20,8 @@ _BY_NAME: Final = {purpose.name: purpose for purpose in PURPOSES}
 class Half(Enum):
     """Which part of a key version. Symmetric keys have only the secret part."""
 
-    SECRET = "secret"  # the private half of a pair, or the whole symmetric key
+    # The private half of a pair, or the whole symmetric key.
+    SECRET = "private"  # noqa: S105 - a label
     PUBLIC = "public"
 
 

@@ -20,7 +20,7 @@ class Secret:
     def adopt(cls, buffer: bytearray) -> "Secret":
         """Take over *buffer* without a copy; the caller must not keep it."""
         secret = cls(b"")
-        secret._buffer = buffer  # noqa: SLF001 - a constructor of this very class
+        secret._buffer = buffer
         return secret
 
     def reveal(self) -> bytes:

@@ -195,7 +195,7 @@ def _halves(members: _Members, source: str) -> tuple[bytes, bytes]:
             )
         found[half] = material
     for half, material in found.items():
-        _check_length(material, f"{half} key", source, "v2")
+        _check_length(material, f"key for {half}", source, "v2")
     return found["encryption"], found["signature"]
 
 
@@ -209,14 +209,9 @@ def _half(value: object) -> bytes | None:
 
 def _check_length(material: bytes, what: str, source: str, layout: str) -> None:
     if len(material) < KEY_MIN:
-        raise MasterKeyUnavailable(
-            f"{source} has {_article(what)} {what} of {len(material)} bytes, {KEY_MIN} is the least; "
-            f"{_make_one(layout)}"
-        )
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+        size = f"of {len(material)} bytes, {KEY_MIN} is the least" if material else "with any bytes in it"
+        count = "a" if material else "no"
+        raise MasterKeyUnavailable(f"{source} has {count} {what} {size}; {_make_one(layout)}")
 
 
 def _make_one(layout: str) -> str:

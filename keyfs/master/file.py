@@ -49,11 +49,13 @@ class FileMasterKey:
     def _read(self) -> bytes:
         # O_NONBLOCK: opening a FIFO nobody writes to must not hang before the check below sees what it is.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             self._check(os.fstat(descriptor))
             text = bytearray()
-            while chunk := file.read(SIZE_LIMIT + 1 - len(text)):
+            while chunk := os.read(descriptor, SIZE_LIMIT + 1 - len(text)):
                 text += chunk
+        finally:
+            os.close(descriptor)
         if len(text) > SIZE_LIMIT:
             raise MasterKeyUnavailable(
                 f"master key file {self._path} is longer than {SIZE_LIMIT} bytes: no master key is; name "

@@ -17,7 +17,7 @@ from keyfs.seal.cell import REFUSAL, check_plaintext, parse_key_cell, parse_pass
 ENGINE: Final = "themis"
 
 
-class ThemisUnavailable(Exception):  # noqa: N818 - named for the fact, like the classes of keyfs.errors
+class ThemisUnavailable(Exception):
     """No libthemis can be loaded here; the message says why in one line. Never leaves `keyfs.seal`."""
 
 

@@ -1,0 +1,153 @@
+"""`KeyBroker`: the use cases for tasks. Freshness, snapshots, commits; blocking work goes to threads.
+
+Invariants (re-read them before adding an `await`):
+1. Whoever answers a reader has called `fresh` first, so that no answer is older than a change that was
+   complete before the request.
+2. A snapshot's bytes and facts come from one version and never change.
+3. A staged write is committed by one call in one thread; its handle is told afterwards what it made.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import trio
+
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.material import expected_prefix, size_limit
+from keyfs.broker.tree import Tree
+from keyfs.broker.writer import RingWriter
+from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.core.secret import Secret
+from keyfs.core.staging import StagedWrite
+from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
+from keyfs.errors import InvalidMaterial, KeyNotFound, OperationRefused, StoreUnavailable
+from keyfs.layout.base import KeyVersion
+from keyfs.logs import event
+from keyfs.offload import Offload
+from keyfs.store.base import Watch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The bytes of one open, and the facts about exactly those bytes."""
+
+    content: Secret
+    facts: Facts
+
+
+class KeyBroker:
+    """Serves one tree to tasks.
+
+    Args:
+        keys: being watched.
+        writer: for the same key store.
+        tree: a view of it.
+        offload: the way to threads.
+    """
+
+    def __init__(self, keys: KeyStore, writer: RingWriter, tree: Tree, offload: Offload) -> None:
+        self._keys = keys
+        self._writer = writer
+        self.tree = tree
+        self._offload = offload
+
+    async def fresh(self) -> None:
+        """Take in what others changed; returns at once when nothing changed.
+
+        When the medium cannot be looked at, what is known stays; reads of it answer for themselves.
+        """
+        if not self._keys.has_changes():
+            return
+        try:
+            await self._offload.read(self._keys.refresh)
+        except StoreUnavailable as exc:
+            event(_log, logging.WARNING, "store.unavailable", reason=str(exc))
+
+    async def follow(self, watch: Watch) -> None:
+        """Take in changes as they come, for ever."""
+        while True:
+            await trio.lowlevel.wait_readable(watch.fileno())
+            await self.fresh()
+
+    async def snapshot(self, node: Node) -> Snapshot:
+        """What an open for reading shows until it is closed.
+
+        Raises:
+            KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
+        """
+        if node.kind is Kind.ROTATE:
+            return Snapshot(Secret(ROTATE_TEXT), self.tree.facts(node))
+        if node.kind is Kind.CONTROL:
+            return self._control_snapshot(node)
+        if node.ref is None:
+            raise KeyNotFound(f"{node} is no file")
+        opened, version = await self._read(node.ref, node.version, node.half)
+        return Snapshot(opened, self.tree.key_facts(node, version))
+
+    async def stage(self, node: Node, *, truncate: bool) -> StagedWrite:
+        """A handle's write in the making, from the current value or from nothing.
+
+        Raises:
+            OperationRefused: nothing can be written to this file.
+            KeyNotFound, UnsealFailed, …: as `snapshot`, when the write starts from the current value.
+        """
+        if node.kind is Kind.ROTATE:
+            return StagedWrite(limit=1 << 20)
+        if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
+            raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
+        staged = StagedWrite(size_limit(node.ref.purpose), expected_prefix(node.ref.purpose))
+        if not truncate:
+            opened, version = await self._read(node.ref, CURRENT, Half.SECRET)
+            staged.buffer[:] = opened.view()
+            staged.base = version.secret.stat.identity if version.secret is not None else ""
+            opened.wipe()
+        return staged
+
+    async def commit(self, node: Node, staged: StagedWrite) -> None:
+        """Make what *staged* holds the next version, if it holds anything new.
+
+        Raises:
+            InvalidMaterial: not a key; current is unchanged.
+            RotationConflict: someone rotated since the handle read what it edits.
+            StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, OperationRefused.
+        """
+        data = staged.take()
+        if data is None or node.ref is None:
+            return
+        if node.kind is Kind.ROTATE:
+            if not staged.committed:  # a shell group flushes once for each of its commands
+                made = await self._offload.write(self._writer.rotate, node.ref)
+                staged.mark_committed(made.id)
+            return
+        try:
+            made = await self._offload.write(self._import, node.ref, data, staged.base, staged.committed)
+        except InvalidMaterial as exc:
+            event(_log, logging.INFO, "import.refused", key=str(node.ref), reason=str(exc))
+            raise
+        staged.mark_committed(made.secret.stat.identity if made.secret is not None else "")
+
+    def key_count(self) -> int:
+        """How many keys there are, versions not counted."""
+        return len(self._keys.index)
+
+    async def drain(self, within_s: float) -> bool:
+        """Wait for writes that are under way; False if that took too long."""
+        return await self._offload.drain(within_s)
+
+    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> KeyVersion:
+        return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
+
+    async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Secret, KeyVersion]:
+        version = self._keys.ring(ref).version(version_id)
+        if self._keys.reader.is_warm(version, half):
+            opened, version = self._keys.read(ref, version_id, half)
+        else:
+            opened, version = await self._offload.read(self._keys.read, ref, version_id, half)
+        return opened.material, version
+
+    def _control_snapshot(self, node: Node) -> Snapshot:
+        content = self.tree.control(node)
+        facts = self.tree.facts(node)
+        return Snapshot(Secret(content), Facts(facts.mode, len(content), facts.mtime_ns))

@@ -1,0 +1,59 @@
+"""The files under `.keyfs`: status and inventory, rendered once for each state of the key store."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.tree import inventory
+from keyfs.core.inventory import as_json, as_tsv
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    """What does not change while a mount lives. Holds no secrets."""
+
+    version: str
+    pid: int
+    mountpoint: str
+    store: str
+    layout: str
+    master_key: str
+    sealer: str
+    read_only: bool
+    started: str  # RFC 3339
+
+
+def controls(keys: KeyStore, info: MountInfo) -> Mapping[str, Callable[[], bytes]]:
+    """The control files by name, each with what renders it."""
+
+    def status() -> dict[str, object]:
+        return {
+            **asdict(info),
+            "state": "fresh",
+            "keys": len(keys.index),
+            "strays": len(keys.index.strays),
+        }
+
+    def once(render: Callable[[], str]) -> Callable[[], bytes]:
+        """Render again only after a change: `stat` and `read` must see the same length."""
+        seen: list[tuple[int, bytes]] = []
+
+        def content() -> bytes:
+            generation = keys.index.generation
+            if not seen or seen[0][0] != generation:
+                seen[:] = [(generation, render().encode())]
+            return seen[0][1]
+
+        return content
+
+    return {
+        "status": once(lambda: "".join(f"{key}: {_text(value)}\n" for key, value in status().items())),
+        "status.json": once(lambda: json.dumps(status(), indent=2) + "\n"),
+        "inventory.json": once(lambda: as_json(inventory(keys, with_history=True))),
+        "inventory.tsv": once(lambda: as_tsv(inventory(keys, with_history=True))),
+    }
+
+
+def _text(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -1,0 +1,108 @@
+"""init, generate, rotate, read, destroy: what happens to single keys."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from keyfs import app
+from keyfs.cli.options import Invocation, config_option, opens_key_store, required_store, store_option
+from keyfs.core.names import CURRENT, Half, parse_key_ref, parse_version_path
+from keyfs.core.staging import SIZE_LIMIT
+from keyfs.core.tree import parse_key_label
+from keyfs.errors import InvalidSettings, MasterKeyUnavailable
+
+_STDIN = "-"
+
+
+@click.command(short_help="Make a new, empty key store.")
+@config_option
+@store_option
+@click.option(
+    "--layout", type=click.Choice(["v1", "v2"]), default="v1", show_default=True, help="Its layout."
+)
+def init(store: str | None, layout: str) -> None:
+    """Make a new, empty key store. Refuses a place that is not empty."""
+    made = app.init_store(required_store(store), layout)
+    click.echo(f"made {made}: add keys with keyfs generate", err=True)
+
+
+@click.command(short_help="Make the first version of a key.")
+@opens_key_store
+@click.option("--from-file", metavar="FILE", help="Take the key from a file, or from stdin (-).")
+@click.argument("key", metavar="PURPOSE[/CLIENT]")
+def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
+    """Make the first version of a key. Refuses if there is one."""
+    ref = parse_key_ref(key)
+    keys, writer = invocation.open()
+    if from_file is None:
+        writer.generate(ref)
+    else:
+        writer.import_material(ref, _material(from_file), must_exist=False)
+    keys.close()
+    click.echo(f"{ref}/{CURRENT}", err=True)
+
+
+@click.command(short_help="Make the next version of a key.")
+@opens_key_store
+@click.option("--from-file", metavar="FILE", help="Take the key from a file, or from stdin (-).")
+@click.argument("key", metavar="PURPOSE[/CLIENT]")
+def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
+    """Make the next version of a key; the one before stays readable under its stamp."""
+    ref = parse_key_ref(key)
+    keys, writer = invocation.open()
+    if from_file is None:
+        writer.rotate(ref)
+    else:
+        writer.import_material(ref, _material(from_file), must_exist=True)
+    keys.close()
+    click.echo(f"{ref}/{CURRENT}", err=True)
+
+
+@click.command(short_help="Write a key's bytes to stdout.")
+@opens_key_store
+@click.option("--public", is_flag=True, help="The public half of a key pair.")
+@click.argument("key", metavar="PURPOSE[/CLIENT][/VERSION]")
+def read(invocation: Invocation, *, public: bool, key: str) -> None:
+    """Write a key's bytes to stdout, without a newline."""
+    ref, label = parse_version_path(key)
+    version, half = parse_key_label(label)
+    half = Half.PUBLIC if public else half
+    try:
+        keys, _ = invocation.open()
+    except MasterKeyUnavailable:
+        if half is not Half.PUBLIC:
+            raise
+        keys, _ = invocation.open(without_key=True)
+    opened, _ = keys.read(ref, version, half)
+    sys.stdout.buffer.write(opened.material.view())
+    sys.stdout.buffer.flush()
+    keys.close()
+
+
+@click.command(short_help="Remove one retired version for good.")
+@opens_key_store
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("key", metavar="PURPOSE/CLIENT/VERSION")
+def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
+    """Remove one retired version for good. The current version is never destroyed."""
+    ref, version = parse_version_path(key)
+    keys, writer = invocation.open(without_key=not invocation.access.legacy)
+    if version != CURRENT:
+        keys.ring(ref).version(version)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Destroy {ref}/{version} for good?", abort=True, err=True)
+    writer.destroy(ref, version)
+    keys.close()
+    click.echo(f"destroyed {ref}/{version}", err=True)
+
+
+def _material(source: str) -> bytes:
+    """At most a little more than any key, so that a wrong file is refused and not loaded."""
+    try:
+        if source == _STDIN:
+            return sys.stdin.buffer.read(SIZE_LIMIT + 1)
+        with Path(source).open("rb") as file:
+            return file.read(SIZE_LIMIT + 1)
+    except OSError as exc:
+        raise InvalidSettings(f"cannot read {source}: {exc.strerror}") from exc

@@ -1,0 +1,108 @@
+"""`keyfs mount` and `keyfs umount`."""
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from keyfs import app, logs
+from keyfs.cli.daemon import in_background
+from keyfs.cli.exitcodes import OK
+from keyfs.cli.main import report_errors
+from keyfs.cli.options import Invocation, opens_key_store
+from keyfs.core.tree import CONTROL_DIRECTORY
+from keyfs.custody import forbid_core_dumps
+from keyfs.errors import MountFailed
+from keyfs.fs.mount import MountPlan
+from keyfs.fs.mounts import unmount
+from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint
+from keyfs.service import run_service
+
+END_WAIT_S: Final = 10.0
+_OURS: Final = {"ro", "rw", "allow_other"}
+
+
+@click.command(short_help="Mount a key store.")
+@opens_key_store
+@click.option("--read-only", envvar="KEYFS_READ_ONLY", is_flag=True, help="Nothing can be rotated.")
+@click.option("--foreground", envvar="KEYFS_FOREGROUND", is_flag=True, help="Do not go into the background.")
+@click.option("--allow-other", envvar="KEYFS_ALLOW_OTHER", is_flag=True, help="Let other users in, too.")
+@click.option("--log-file", envvar="KEYFS_LOG_FILE", metavar="PATH", help="Log there, not to syslog.")
+@click.option("-o", "options", multiple=True, metavar="OPT,…", help="Mount options, as for mount(8).")
+@click.argument("mountpoint")
+def mount(
+    invocation: Invocation,
+    *,
+    foreground: bool,
+    log_file: str | None,
+    mountpoint: str,
+    **how: Any,  # noqa: ANN401 - the rest goes to _plan, which names it
+) -> int:
+    """Mount a key store on an empty directory.
+
+    Returns when a file under the mount can be opened; the daemon goes on in the background.
+    """
+    plan = _plan(mountpoint, **how)
+    check_device()
+    check_fusermount(allow_other=plan.allow_other)
+    forbid_core_dumps()
+    access, level = invocation.access, invocation.log_level
+    target = _log_target(log_file, foreground=foreground)
+    if foreground:
+        logs.configure(level, target)
+        run_service(plan, access, lambda: click.echo(f"mounted at {plan.mountpoint}", err=True))
+        return OK
+    return in_background(lambda ready: _background(plan, access, ready, (level, target)))
+
+
+@click.command(short_help="End a mount.")
+@click.option("--lazy", is_flag=True, help="Even if it is in use: it ends with its last user.")
+@click.argument("mountpoint")
+def umount(lazy: bool, mountpoint: str) -> None:
+    """End a mount, and wait until its daemon has ended."""
+    path = os.path.realpath(os.path.abspath(mountpoint))
+    daemon = None if lazy else _daemon_of(path)
+    unmount(path, lazy=lazy)
+    if daemon is not None:
+        with os.fdopen(daemon, "rb") as pidfd:
+            ended = select.select([pidfd], [], [], END_WAIT_S)[0]
+        if not ended:
+            raise MountFailed(f"{path} is unmounted, but its daemon still runs after {END_WAIT_S:.0f} s")
+
+
+def _plan(mountpoint: str, *, read_only: bool, allow_other: bool, options: tuple[str, ...]) -> MountPlan:
+    words = [word for option in options for word in option.split(",") if word]
+    return MountPlan(
+        check_mountpoint(mountpoint),
+        read_only or "ro" in words,
+        allow_other or "allow_other" in words,
+        tuple(word for word in words if word not in _OURS),
+    )
+
+
+def _background(plan: MountPlan, access: app.Access, ready: Callable[[], None], log: tuple[str, str]) -> int:
+    def on_ready() -> None:
+        ready()
+        logs.configure(*log)
+
+    return report_errors(lambda: run_service(plan, access, on_ready))
+
+
+def _log_target(log_file: str | None, *, foreground: bool) -> str:
+    if log_file:
+        return os.path.abspath(log_file)
+    has_syslog = Path(logs.SYSLOG_SOCKET).exists()
+    return "syslog" if has_syslog and not foreground else "stderr"
+
+
+def _daemon_of(path: str) -> int | None:
+    """A descriptor of the daemon behind a mount; None for a dead one."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        status = json.loads((Path(path) / CONTROL_DIRECTORY / "status.json").read_bytes())
+        return os.pidfd_open(int(status["pid"]))
+    return None

@@ -1,0 +1,107 @@
+"""Options that several commands share. Flags win over `KEYFS_…`, that over the configuration file."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import click
+
+from keyfs import app, logs
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.writer import RingWriter
+from keyfs.config import as_defaults, load_or_default
+from keyfs.errors import InvalidSettings
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def _load_config(ctx: click.Context, _param: click.Parameter, path: str | None) -> None:
+    ctx.default_map = as_defaults(load_or_default(path))
+
+
+config_option = click.option(
+    "--config",
+    envvar="KEYFS_CONFIG",
+    metavar="PATH",
+    is_eager=True,
+    expose_value=False,
+    callback=_load_config,
+    help="Configuration file (TOML); /etc/keyfs/keyfs.toml when it is there.",
+)
+store_option = click.option(
+    "--store",
+    envvar="KEYFS_STORE",
+    metavar="URI",
+    help="Key store: dir:PATH, or dir:PATH?public=PATH when public keys are kept apart.",
+)
+master_key_option = click.option(
+    "--master-key",
+    envvar="KEYFS_MASTER_KEY",
+    metavar="URI",
+    default=app.DEFAULT_MASTER_KEY,
+    show_default=True,
+    help="Where the master key is: env:NAME or file:PATH.",
+)
+legacy_option = click.option(
+    "--legacy", envvar="KEYFS_LEGACY", is_flag=True, help="Show keys of programs that Acra no longer ships."
+)
+log_level_option = click.option(
+    "--log-level",
+    envvar="KEYFS_LOG_LEVEL",
+    default="warning",
+    show_default=True,
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="How much to say on stderr.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What every command that opens a key store is told."""
+
+    access: app.Access
+    log_level: str
+
+    def open(self, *, without_key: bool = False) -> tuple[KeyStore, RingWriter]:
+        """The listed key store and its writer.
+
+        Args:
+            without_key: do not fetch the master key; enough for listing.
+
+        Raises:
+            KeyfsError: as `keyfs.app.open_keys`.
+        """
+        access = replace(self.access, master_key=None) if without_key else self.access
+        keys, writer = app.open_keys(access)
+        keys.load()
+        return keys, writer
+
+
+def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that opens a key store; it gets them as one `Invocation`."""
+
+    @functools.wraps(command)
+    def invoked(
+        *, store: str | None, master_key: str, legacy: bool, log_level: str, **others: object
+    ) -> object:
+        logs.configure(log_level, "stderr")
+        access = app.Access(required_store(store), master_key, legacy)
+        return command(Invocation(access, log_level), **others)
+
+    wrapped: Callable[..., Any] = invoked
+    for option in (log_level_option, legacy_option, master_key_option, store_option, config_option):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def required_store(store: str | None) -> str:
+    """The store that was named.
+
+    Raises:
+        InvalidSettings: none was.
+    """
+    if not store:
+        raise InvalidSettings("no key store named: give --store PATH, or set KEYFS_STORE")
+    return store

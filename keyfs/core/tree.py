@@ -1,0 +1,100 @@
+"""What the tree is made of: nodes, named by their path, and the facts `stat` shows of them."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from keyfs.core.names import PUBLIC_SUFFIX, Half, KeyRef
+from keyfs.core.purposes import Purpose
+
+CONTROL_DIRECTORY: Final = ".keyfs"
+ROTATE: Final = "rotate"
+ROTATE_TEXT: Final = b"write any byte to this file to generate the next version of the key beside it\n"
+
+Path = tuple[str, ...]
+
+
+class Kind(Enum):
+    """What a node is."""
+
+    ROOT = "root"
+    PURPOSE = "purpose"
+    CLIENT = "client"
+    KEY = "key"
+    ROTATE = "rotate"
+    CONTROL_DIRECTORY = "control directory"
+    CONTROL = "control file"
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it has children."""
+        return self in _DIRECTORIES
+
+
+_DIRECTORIES: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CLIENT, Kind.CONTROL_DIRECTORY})
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One element of the tree. *path* names it for good; the rest follows from it."""
+
+    kind: Kind
+    path: Path
+    purpose: Purpose | None = None
+    ref: KeyRef | None = None
+    version: str = ""
+    half: Half = Half.SECRET
+
+    def __str__(self) -> str:
+        return "/".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `stat` shows of a node."""
+
+    mode: int  # permission bits
+    size: int
+    mtime_ns: int
+    nlink: int = 1  # 1 on a directory means: not counted
+
+
+ROOT: Final = Node(Kind.ROOT, ())
+CONTROL_ROOT: Final = Node(Kind.CONTROL_DIRECTORY, (CONTROL_DIRECTORY,))
+
+
+def purpose_node(purpose: Purpose) -> Node:
+    """The directory of one purpose."""
+    return Node(Kind.PURPOSE, (purpose.name,), purpose)
+
+
+def client_node(ref: KeyRef) -> Node:
+    """The directory of one key ring."""
+    return Node(Kind.CLIENT, (ref.purpose.name, ref.client_label), ref.purpose, ref)
+
+
+def key_node(ref: KeyRef, version: str, half: Half) -> Node:
+    """The file of one half of one version."""
+    path = (ref.purpose.name, ref.client_label, key_label(version, half))
+    return Node(Kind.KEY, path, ref.purpose, ref, version, half)
+
+
+def rotate_node(ref: KeyRef) -> Node:
+    """The file that generates the next version when it is written to."""
+    return Node(Kind.ROTATE, (ref.purpose.name, ref.client_label, ROTATE), ref.purpose, ref)
+
+
+def control_node(name: str) -> Node:
+    """One of the files under `.keyfs`."""
+    return Node(Kind.CONTROL, (CONTROL_DIRECTORY, name))
+
+
+def key_label(version: str, half: Half) -> str:
+    """A key file's name: the version, with `.pub` for the public half."""
+    return version + PUBLIC_SUFFIX if half is Half.PUBLIC else version
+
+
+def parse_key_label(label: str) -> tuple[str, Half]:
+    """The version and the half that a key file's name means."""
+    version = label.removesuffix(PUBLIC_SUFFIX)
+    return version, Half.SECRET if version == label else Half.PUBLIC

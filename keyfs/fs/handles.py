@@ -1,0 +1,114 @@
+"""Open files: what each handle has to offer until it is closed."""
+
+from dataclasses import dataclass
+from itertools import count
+
+from keyfs.broker.broker import Snapshot
+from keyfs.core.staging import StagedWrite
+from keyfs.core.tree import Facts, Node, Path
+from keyfs.errors import KeyNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHandle:
+    """An open for reading: bytes that never change."""
+
+    node: Node
+    inode: int
+    pid: int
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class WriteHandle:
+    """An open for writing: a version in the making. *facts* is what `stat` shows if the file is new."""
+
+    node: Node
+    staged: StagedWrite
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryHandle:
+    """An open directory: its entries as they were when it was opened."""
+
+    entries: tuple[Node, ...]
+
+
+Handle = ReadHandle | WriteHandle | DirectoryHandle
+
+
+class Handles:
+    """Handles by number, and who holds what."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, Handle] = {}
+        self._numbers = count(1)
+        self._readers: dict[tuple[int, int], ReadHandle] = {}
+        self._new: dict[Path, Facts] = {}
+
+    def add(self, handle: Handle) -> int:
+        """The number under which the kernel will ask for *handle*."""
+        number = next(self._numbers)
+        self._handles[number] = handle
+        if isinstance(handle, ReadHandle) and handle.pid:
+            self._readers[handle.inode, handle.pid] = handle
+        elif isinstance(handle, WriteHandle):
+            self._new[handle.node.path] = handle.facts
+        return number
+
+    def reading(self, number: int) -> memoryview | bytearray:
+        """The bytes that reads of this handle see."""
+        handle = self._handles.get(number)
+        if isinstance(handle, ReadHandle):
+            return handle.snapshot.content.view()
+        return self.writing(number).staged.buffer
+
+    def writing(self, number: int) -> WriteHandle:
+        """The write handle of this number.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        handle = self._handles.get(number)
+        if not isinstance(handle, WriteHandle):
+            raise KeyNotFound(f"handle {number} is not open for writing")
+        return handle
+
+    def is_writing(self, number: int) -> bool:
+        """Whether the handle of this number writes."""
+        return isinstance(self._handles.get(number), WriteHandle)
+
+    def directory(self, number: int) -> DirectoryHandle:
+        """The directory handle of this number.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        handle = self._handles.get(number)
+        if not isinstance(handle, DirectoryHandle):
+            raise KeyNotFound(f"handle {number} is no directory")
+        return handle
+
+    def remove(self, number: int) -> None:
+        """Forget a handle and wipe what it held."""
+        handle = self._handles.pop(number, None)
+        if isinstance(handle, ReadHandle):
+            if self._readers.get((handle.inode, handle.pid)) is handle:
+                del self._readers[handle.inode, handle.pid]
+            handle.snapshot.content.wipe()
+        elif isinstance(handle, WriteHandle):
+            handle.staged.wipe()
+            self._new.pop(handle.node.path, None)
+
+    def seen_by(self, inode: int, pid: int) -> Facts | None:
+        """The facts of what this process has open, so that its fstat agrees with its reads (rule R2)."""
+        handle = self._readers.get((inode, pid))
+        return None if handle is None else handle.snapshot.facts
+
+    def being_written(self, path: Path) -> Facts | None:
+        """The facts of a file that exists only as an open for writing so far."""
+        return self._new.get(path)
+
+    def __len__(self) -> int:
+        return len(self._handles)

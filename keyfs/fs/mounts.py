@@ -1,0 +1,66 @@
+"""The mounts there are, and how one ends."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keyfs.errors import MountFailed, NotMounted
+
+FSTYPE: Final = "fuse.keyfs"
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of proc_pid_mountinfo(5)."""
+
+    path: str
+    fstype: str
+
+
+def mounts() -> list[Mount]:
+    """All mounts that this process sees, later ones on top of earlier ones."""
+    found: list[Mount] = []
+    for line in Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape").splitlines():
+        fields, _, rest = line.partition(" - ")
+        found.append(Mount(_unescaped(fields.split(" ")[4]), rest.split(" ")[0]))
+    return found
+
+
+def mount_at(path: str) -> Mount | None:
+    """The topmost mount exactly at this absolute path."""
+    return next((mount for mount in reversed(mounts()) if mount.path == path), None)
+
+
+def unmount(path: str, *, lazy: bool = False) -> None:
+    """End the keyfs mount at this absolute path.
+
+    Raises:
+        NotMounted: there is none.
+        MountFailed: it is in use, or the system refuses.
+    """
+    found = mount_at(path)
+    if found is None or found.fstype != FSTYPE:
+        raise NotMounted(f"no keyfs is mounted at {path}: see keyfs status")
+    reasons = []
+    for command in (["fusermount3", "-u"], ["umount"]):
+        words = [*command, *(["-z" if command[0] == "fusermount3" else "-l"] if lazy else []), "--", path]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        except FileNotFoundError:
+            continue
+        if done.returncode == 0:
+            return
+        reasons.append(done.stderr.strip())
+    if any("busy" in reason for reason in reasons):
+        raise MountFailed(
+            f"{path} is in use: see who with fuser -vm {path}, or run keyfs umount --lazy {path}"
+        )
+    reason = reasons[0] if reasons else "neither fusermount3 nor umount is there: apt-get install fuse3"
+    raise MountFailed(f"cannot unmount {path}: {reason}")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)

@@ -1,0 +1,107 @@
+"""Before a mount: everything that could refuse it, each with the command that mends it."""
+
+import errno
+import logging
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Final
+
+from keyfs.errors import MountFailed
+from keyfs.fs.mounts import FSTYPE, mount_at, unmount
+from keyfs.logs import event
+
+DEVICE: Final = Path("/dev/fuse")
+FUSE_CONF: Final = Path("/etc/fuse.conf")
+_log = logging.getLogger(__name__)
+
+
+def check_mountpoint(mountpoint: str) -> str:
+    """The absolute path of an empty directory on which nothing is mounted.
+
+    A dead keyfs mount, left by a daemon that was killed, is removed first.
+
+    Raises:
+        MountFailed: no such directory, not empty, or mounted already.
+    """
+    path = os.path.realpath(os.path.abspath(mountpoint))
+    found = mount_at(path)
+    if found is not None and _is_dead(path):
+        if found.fstype != FSTYPE:
+            raise MountFailed(f"{path} is a dead mount of type {found.fstype}: run fusermount3 -uz {path}")
+        unmount(path, lazy=True)
+        event(_log, logging.INFO, "mount.stale_removed", mountpoint=path)
+    elif found is not None and found.fstype == FSTYPE:
+        raise MountFailed(f"keyfs is mounted at {path} already: run keyfs umount {path} first")
+    _check_directory(path)
+    return path
+
+
+def check_device() -> None:
+    """Nothing, if this process may open `/dev/fuse`.
+
+    Raises:
+        MountFailed: it is not there, or not for this user.
+    """
+    if not DEVICE.exists():
+        raise MountFailed(
+            f"there is no {DEVICE}: run modprobe fuse as root, or start the container with --device {DEVICE}"
+        )
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as exc:
+        if exc.errno in (errno.EACCES, errno.EPERM):
+            mode = stat.S_IMODE(DEVICE.stat().st_mode)
+            raise MountFailed(
+                f"{DEVICE} has mode {mode:04o} and is not open to user {os.geteuid()}: "
+                f"run chmod 666 {DEVICE} as root"
+            ) from exc
+        raise MountFailed(f"cannot open {DEVICE}: {exc.strerror}") from exc
+
+
+def check_fusermount(*, allow_other: bool) -> None:
+    """Nothing, if an ordinary user's mount will find what it needs.
+
+    Raises:
+        MountFailed: no fusermount3, or `allow_other` is not open to users.
+    """
+    if os.geteuid() == 0:
+        return
+    if shutil.which("fusermount3") is None:
+        raise MountFailed("fusermount3 is missing: run apt-get install fuse3 as root")
+    if allow_other and not _users_may_allow_other():
+        raise MountFailed(
+            f"--allow-other is not open to users: run echo user_allow_other >> {FUSE_CONF} as root"
+        )
+
+
+def _users_may_allow_other() -> bool:
+    try:
+        lines = FUSE_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip() == "user_allow_other" for line in lines)
+
+
+def _is_dead(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError as exc:
+        return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
+    return False
+
+
+def _check_directory(path: str) -> None:
+    try:
+        entries = os.listdir(path)
+    except FileNotFoundError:
+        raise MountFailed(f"there is no directory {path}: run mkdir -p {path}") from None
+    except NotADirectoryError:
+        raise MountFailed(f"{path} is not a directory: mount on an empty directory") from None
+    except OSError as exc:
+        raise MountFailed(f"cannot look into {path}: {exc.strerror}") from exc
+    if entries:
+        raise MountFailed(
+            f"{path} is not empty, and the mount would hide what is in it: mount on an empty directory"
+        )

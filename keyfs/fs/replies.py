@@ -1,0 +1,100 @@
+"""Every handler answers exactly once, in time, with an errno that means something.
+
+An exception that escapes a pyfuse3 handler ends the mount, and an interrupted reader does not end its
+handler. So each handler carries `@replies`; its sibling `@swallows` is for `forget`, which has no answer.
+"""
+
+import errno
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, ParamSpec, TypeVar
+
+import trio
+from pyfuse3 import FUSEError
+
+from keyfs import errors
+from keyfs.logs import event
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Handler = Callable[P, Coroutine[Any, Any, T]]
+
+METADATA_WITHIN_S: Final = 2.0
+READ_WITHIN_S: Final = 5.0
+WRITE_WITHIN_S: Final = 10.0
+
+ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
+    errors.InvalidName: errno.ENOENT,
+    errors.ClientIdTooLong: errno.ENAMETOOLONG,
+    errors.InvalidMaterial: errno.EINVAL,
+    errors.InvalidSettings: errno.EINVAL,
+    errors.KeyNotFound: errno.ENOENT,
+    errors.KeyExists: errno.EEXIST,
+    errors.AccessDenied: errno.EACCES,
+    errors.OperationRefused: errno.EPERM,
+    errors.ReadOnly: errno.EROFS,
+    errors.InsecurePermissions: errno.EACCES,
+    errors.MasterKeyUnavailable: errno.ENOKEY,
+    errors.MasterKeyWrong: errno.ENOKEY,
+    errors.UnsealFailed: errno.EBADMSG,
+    errors.MaterialCorrupt: errno.EIO,
+    errors.RotationConflict: errno.ESTALE,
+    errors.StoreBusy: errno.EBUSY,
+    errors.StoreFull: errno.ENOSPC,
+    errors.StoreUnavailable: errno.EAGAIN,
+    errors.StoreInvalid: errno.EIO,
+    errors.LayoutUnsupported: errno.EOPNOTSUPP,
+    errors.MountFailed: errno.EIO,
+    errors.NotMounted: errno.EIO,
+}
+# What the caller did wrong is no news to the operator.
+_QUIET: Final = frozenset({errno.ENOENT, errno.EINVAL, errno.EEXIST, errno.EPERM, errno.ENAMETOOLONG})
+_log = logging.getLogger(__name__)
+
+
+def replies(within_s: float) -> Callable[[Handler[P, T]], Handler[P, T]]:
+    """Answer within the time given: a `KeyfsError` by table, lateness ETIMEDOUT, a bug of ours EIO."""
+
+    def decorate(handler: Handler[P, T]) -> Handler[P, T]:
+        name = handler.__name__
+
+        @functools.wraps(handler)
+        async def answering(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                with trio.fail_after(within_s):
+                    return await handler(*args, **kwargs)
+            except FUSEError:
+                raise
+            except errors.KeyfsError as exc:
+                raise FUSEError(_answer(name, exc)) from None
+            except trio.TooSlowError:
+                event(_log, logging.ERROR, "request.late", request=name, within_s=within_s)
+                raise FUSEError(errno.ETIMEDOUT) from None
+            except Exception as exc:  # noqa: BLE001 - the boundary: anything else would end the mount
+                event(_log, logging.ERROR, "request.bug", request=name, exc_info=exc)
+                raise FUSEError(errno.EIO) from None
+
+        return answering
+
+    return decorate
+
+
+def swallows(handler: Handler[P, None]) -> Handler[P, None]:
+    """For requests without an answer: nothing may be raised, whatever happens."""
+
+    @functools.wraps(handler)
+    async def silent(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await handler(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001 - the boundary: anything raised here would end the mount
+            event(_log, logging.ERROR, "request.bug", request=handler.__name__, exc_info=exc)
+
+    return silent
+
+
+def _answer(request: str, exc: errors.KeyfsError) -> int:
+    number = ERRNO[type(exc)]
+    level = logging.DEBUG if number in _QUIET else logging.WARNING
+    event(_log, level, "request.failed", request=request, errno=errno.errorcode[number], reason=str(exc))
+    return number
