@@ -243,7 +243,9 @@ class _SyslogHandler(_KeyfsHandler):
         with contextlib.suppress(OSError):
             try:
                 self._socket.send(message)
-            except (ConnectionError, FileNotFoundError):
+            except BlockingIOError:
+                return
+            except OSError:
                 self._socket.close()
                 self._socket = self._connect()
                 self._socket.send(message)

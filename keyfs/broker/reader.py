@@ -1,5 +1,6 @@
 """Opening blobs: from a place in the store to key material that is checked before anyone gets it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +18,14 @@ from keyfs.errors import (
     UnsealFailed,
 )
 from keyfs.layout.base import KeyVersion, Layout, Part, Slot
+from keyfs.logs import event
 from keyfs.seal.base import Sealer
 from keyfs.store.base import Blob, BlobStat, Store
 
 # Sealed bytes only; a key file has at most a few hundred.
 CACHE_BYTES: Final = 32 << 20
 DERIVED_ENTRIES: Final = 65536
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,12 @@ class BlobReader:
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
         part = version.part(half)
-        if half is Half.PUBLIC and version.secret is not None:
-            return version.secret.stat.identity in self._derived
         cached = self._cache.get(part.name)
-        return cached is not None and cached.stat == part.stat
+        if cached is None or cached.stat != part.stat:
+            return False
+        if half is Half.SECRET or version.secret is None:
+            return True
+        return version.secret.stat.identity in self._derived
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -73,8 +78,8 @@ class BlobReader:
     def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
         """One half of a version, checked to be a key of its kind.
 
-        The public half of a pair is what belongs to the private half: if the stored one does not (a
-        rotation is half-way through), the right one is derived.
+        The public half of a pair is what belongs to the private half: where the stored one is sound but
+        another's (a rotation is half-way through), the right one is derived.
 
         Raises:
             KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt,
@@ -82,7 +87,7 @@ class BlobReader:
         """
         part = version.part(half)
         if half is Half.PUBLIC and version.secret is not None:
-            return self._open_public(ref, version, part)
+            return self._open_public(ref, version.secret, part)
         return self._open_part(ref, half, part)
 
     def proves(self, name: str, slots: tuple[Slot, ...]) -> Slot | None:
@@ -111,13 +116,16 @@ class BlobReader:
             raise MaterialCorrupt(f"{part.name}: {exc}") from exc
         return Opened(material, blob.stat)
 
-    def _open_public(self, ref: KeyRef, version: KeyVersion, part: Part) -> Opened:
-        assert version.secret is not None  # noqa: S101 - the caller looked
+    def _open_public(self, ref: KeyRef, secret: Part, part: Part) -> Opened:
+        blob = self.fetch(part)
         try:
-            derived = self._derive(ref, version.secret)
+            derived = self._derive(ref, secret)
         except (KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt):
             return self._open_part(ref, Half.PUBLIC, part)
-        return Opened(Secret(derived), part.stat)
+        if blob.data != derived:
+            self._open_part(ref, Half.PUBLIC, part)  # damage is never hidden behind a derived key
+            event(_log, logging.INFO, "pair.mismatch", key=str(ref), name=part.name)
+        return Opened(Secret(derived), blob.stat)
 
     def _derive(self, ref: KeyRef, secret: Part) -> bytes:
         known = self._derived.get(secret.stat.identity)

@@ -1,0 +1,44 @@
+"""A real mount for tests: the `keyfs` command, a real kernel, and nothing left behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "CI", "TEST_SESSION_OF_KEYFS")
+
+
+def keyfs_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A small environment with nothing of the caller's keyfs settings in it."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | dict(environment)
+
+
+def run_keyfs(
+    *arguments: str | Path, environment: Mapping[str, str], stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run one `keyfs` command to its end; never raises for its exit code."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "keyfs", *map(str, arguments)],
+        env=keyfs_environment(environment),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@contextmanager
+def mounted(mountpoint: Path, *options: str, environment: Mapping[str, str]) -> Iterator[Path]:
+    """A keyfs mount in the background, made and ended by the real commands."""
+    mountpoint.mkdir(exist_ok=True)
+    done = run_keyfs("mount", *options, mountpoint, environment=environment)
+    assert done.returncode == 0, done.stderr.decode()  # noqa: S101 - this is the test kit
+    try:
+        yield mountpoint
+    finally:
+        ended = run_keyfs("umount", mountpoint, environment=environment)
+        if ended.returncode != 0:
+            run_keyfs("umount", "--lazy", mountpoint, environment=environment)
+    assert ended.returncode == 0, ended.stderr.decode()  # noqa: S101
