@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -70,23 +70,31 @@ def run(*command: str | Path, **environment: str) -> str:
     Raises:
         BenchError: it failed; the message is its own.
     """
-    ran = subprocess.run(
-        command, env={**os.environ, **environment}, check=False, capture_output=True, text=True
-    )
-    if ran.returncode != 0:
-        raise BenchError(f"{command[0]} failed: {(ran.stderr or ran.stdout).strip()}")
-    return ran.stdout
+    # Into files: a daemon that keeps its standard error open would make a pipe wait for the daemon's end.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        ran = subprocess.run(command, env={**os.environ, **environment}, check=False, stdout=out, stderr=err)
+        out.seek(0)
+        err.seek(0)
+        if ran.returncode != 0:
+            raise BenchError(f"{command[0]} failed: {err.read().strip()}")
+        return out.read()
 
 
 @contextmanager
-def unmounted_at_end(place: Path, *command: str | Path) -> Iterator[None]:
-    """Takes the mount away whatever happens, by force if its own command does not."""
+def mounted(
+    place: Path, mount: Sequence[str | Path], unmount: Sequence[str | Path], **env: str
+) -> Iterator[None]:
+    """Mounts for a while, and takes the mount away whatever happens, by force if its own command does not."""
     try:
+        run(*mount, place, **env)
+        if not os.path.ismount(place):
+            raise BenchError(f"nothing is mounted on {place}")
         yield
     finally:
-        ended = subprocess.run([*command, place], check=False, capture_output=True)
-        if ended.returncode != 0 and os.path.ismount(place):
-            subprocess.run(["umount", "--lazy", place], check=False)
+        with suppress(BenchError):
+            run(*unmount, place)
+        if os.path.ismount(place):
+            run("umount", "--lazy", place)
 
 
 # --- what is measured: each gives a file of 32 bytes for as long as it is entered ---
@@ -109,8 +117,7 @@ def gocryptfs_file(scratch: Path) -> Iterator[Path]:
     place.mkdir()
     common = ("-q", "-nosyslog", "-passfile", passfile)
     run("gocryptfs", "-init", "-scryptn", "10", *common, cipher)
-    with unmounted_at_end(place, "fusermount3", "-u"):
-        run("gocryptfs", *common, cipher, place)
+    with mounted(place, ["gocryptfs", *common, cipher], ["fusermount3", "-u"]):
         (place / "key").write_bytes(secrets.token_bytes(KEY_BYTES))
         yield place / "key"
 
@@ -120,8 +127,7 @@ def keyfs_file(scratch: Path, settings: Mapping[str, str], name: str, *options: 
     """A key through keyfs."""
     place = scratch / name
     place.mkdir()
-    with unmounted_at_end(place, KEYFS, "umount"):
-        run(KEYFS, "mount", *options, place, **settings)
+    with mounted(place, [KEYFS, "mount", *options], [KEYFS, "umount"], **settings):
         yield place / "storage-sym" / "alice1" / "current"
 
 
