@@ -21,15 +21,11 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Final, TextIO
 
+from keyfs.core.purposes import PURPOSES
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidSettings
 
-LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+LEVELS: Final = ("debug", "info", "warning", "error")
 SYSLOG_SOCKET: Final = "/dev/log"
 NAME_FIELDS: Final = frozenset({"client", "path", "name", "store", "mountpoint"})
 """Fields whose text is a name, however long: it is printed whole. Bytes are refused in them, too."""
@@ -37,6 +33,8 @@ NAME_FIELDS: Final = frozenset({"client", "path", "name", "store", "mountpoint"}
 _TOP = logging.getLogger("keyfs")
 # A 32-byte key is 64 hex digits or 43 characters of base64. Shorter runs are ids, stamps and words.
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_\-]{40,}={0,2}")
+_PATH = re.compile(r"(/[a-z0-9_\-]{1,39})+/?")
+_PURPOSES: Final = frozenset(purpose.name for purpose in PURPOSES)
 _BARE = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quote, backslash and equals sign
 _NOT_BARE = re.compile(r"[^!#-<>-\[\]-~]")
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -56,8 +54,7 @@ def configure(level: str, target: str) -> None:
     Raises:
         InvalidSettings: an unknown level, no syslog here, or a file that cannot be opened.
     """
-    number = LEVELS.get(level.lower())
-    if number is None:
+    if level.lower() not in LEVELS:
         raise InvalidSettings(f"log level {level!r} is unknown; use one of: {', '.join(LEVELS)}")
     handler = _open_handler(target)
     handler.setFormatter(Formatter())
@@ -68,7 +65,7 @@ def configure(level: str, target: str) -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    _TOP.setLevel(number)
+    _TOP.setLevel(level.upper())
 
 
 def event(
@@ -129,8 +126,16 @@ class Formatter(logging.Formatter):
 
 
 def redact(text: str) -> str:
-    """*text* with every run of 40 or more hex or base64 characters replaced by its length."""
-    return _LONG_RUN.sub(lambda run: f"<{len(run[0])} characters>", text)
+    """*text* with every run of 40 or more hex or base64 characters replaced by its length.
+
+    Names stay: what starts with a purpose (`storage/…`), and paths that no base64 of a key could look like.
+    """
+    return _LONG_RUN.sub(_shown, text)
+
+
+def _shown(run: re.Match[str]) -> str:
+    is_name = run[0].partition("/")[0] in _PURPOSES or _PATH.fullmatch(run[0])
+    return run[0] if is_name else f"<{len(run[0])} characters>"
 
 
 def _field_text(key: str, value: object) -> str:

@@ -118,6 +118,26 @@ def test_names_survive_however_long(log: Log, field: str) -> None:
     assert log.event(**{field: LONG_ID}) == f"info it.happened {field}={LONG_ID}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"storage/{LONG_ID}",
+        f"no key hmac-sym/{LONG_ID}/current",
+        "/var/lib/keyfs/production/keystore-of-the-north",
+    ],
+)
+def test_names_survive_in_other_fields_and_in_reasons(log: Log, text: str) -> None:
+    assert text in log.event(reason=text)
+    assert text in log.event(reason=KeyNotFound(text))
+
+
+@pytest.mark.parametrize(
+    "text", [f"/{CANARY.hex()}", f"/a/{CANARY.hex()}", f"key/{CANARY.hex()}", "/Ab+c" * 9]
+)
+def test_what_only_resembles_a_path_is_replaced(log: Log, text: str) -> None:
+    assert log.event(reason=text) == f'info it.happened reason="<{len(text)} characters>"'
+
+
 @pytest.mark.parametrize("text", ["2026-11-24T02:46:25.574915812", "user.keyfs.state", "a" * 39])
 def test_short_runs_survive(log: Log, text: str) -> None:
     assert log.event(x=text) == f"info it.happened x={text}"
