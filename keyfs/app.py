@@ -1,5 +1,6 @@
 """The composition root: settings in, wired key store out. The only importer of concrete drivers."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from keyfs.errors import InvalidSettings, KeyNotFound, LayoutUnsupported, StoreI
 from keyfs.layout.detect import MARKER, layout_name
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.logs import event
+from keyfs.master.registry import DEFAULT_URI as DEFAULT_MASTER_KEY
 from keyfs.master.registry import open_provider
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Store
@@ -19,7 +22,7 @@ from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import DIRECTORY_MODE
 from keyfs.store.os_errors import translated
 
-DEFAULT_MASTER_KEY: Final = "env:ACRA_MASTER_KEY"
+_log = logging.getLogger(__name__)
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+]*):(.*)", re.DOTALL)
 _PUBLIC: Final = "?public="
 _LATER: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
@@ -114,4 +117,7 @@ def _marker(store: Store) -> bytes | None:
 
 
 def _fetch(uri: str, layout: str) -> Secret:
-    return open_provider(uri, layout).fetch().encryption
+    key = open_provider(uri, layout).fetch()
+    for warning in key.warnings:
+        event(_log, logging.WARNING, "master_key.suspicious", reason=warning)
+    return key.encryption

@@ -9,6 +9,7 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -20,12 +21,13 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
-from keyfs.errors import InvalidMaterial, KeyNotFound, OperationRefused, StoreUnavailable
+from keyfs.errors import InvalidMaterial, KeyfsError, KeyNotFound, OperationRefused
 from keyfs.layout.base import KeyVersion
 from keyfs.logs import event
 from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
+AWAY_PAUSE_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ class KeyBroker:
         self._writer = writer
         self.tree = tree
         self._offload = offload
+        self._is_store_away = False
 
     async def fresh(self) -> None:
         """Take in what others changed; returns at once when nothing changed.
@@ -62,14 +65,22 @@ class KeyBroker:
             return
         try:
             await self._offload.read(self._keys.refresh)
-        except StoreUnavailable as exc:
-            event(_log, logging.WARNING, "store.unavailable", reason=str(exc))
+        except KeyfsError as exc:
+            if not self._is_store_away:
+                event(_log, logging.WARNING, "store.away", reason=str(exc))
+            self._is_store_away = True
+        else:
+            if self._is_store_away:
+                event(_log, logging.INFO, "store.back")
+            self._is_store_away = False
 
     async def follow(self, watch: Watch) -> None:
         """Take in changes as they come, for ever."""
         while True:
             await trio.lowlevel.wait_readable(watch.fileno())
             await self.fresh()
+            if self._is_store_away:
+                await trio.sleep(AWAY_PAUSE_S)
 
     async def snapshot(self, node: Node) -> Snapshot:
         """What an open for reading shows until it is closed.

@@ -30,7 +30,7 @@ def controls(keys: KeyStore, info: MountInfo) -> Mapping[str, Callable[[], bytes
     def status() -> dict[str, object]:
         return {
             **asdict(info),
-            "state": "fresh",
+            "state": "suspect" if keys.is_suspect else "fresh",
             "keys": len(keys.index),
             "strays": len(keys.index.strays),
         }

@@ -12,7 +12,7 @@ from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyNotFound
+from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion, Layout
 from keyfs.seal.base import Sealer
 from keyfs.store.base import BlobStat, Store, Watch
@@ -37,6 +37,8 @@ class KeyStore:
         self.reader = BlobReader(store, layout, sealer)
         self.index = Index(layout, self.reader.proves)
         self._watch: Watch | None = None
+        self._is_refreshing = False
+        self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
 
     def load(self) -> None:
         """List everything.
@@ -54,8 +56,9 @@ class KeyStore:
         return self._watch
 
     def has_changes(self) -> bool:
-        """Whether `refresh` has something to take in. Never blocks."""
-        return self._watch is not None and self._watch.pending()
+        """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
+        # In this order: a refresh says that it runs before it takes what is pending.
+        return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
 
     def refresh(self) -> bool:
         """Take in all changes that were complete before this call; True if there were any.
@@ -66,12 +69,14 @@ class KeyStore:
         if self._watch is None:
             return False
         with self.mutex:
-            changes = self._watch.take()
-            if changes.lost:
-                self.load()
-            for name in changes.names:
-                self.index.apply(name, self.store.stat(name))
-        return changes.lost or bool(changes.names)
+            self._is_refreshing = True
+            try:
+                return self._take_in(self._watch)
+            except KeyfsError:
+                self.is_suspect = True
+                raise
+            finally:
+                self._is_refreshing = False
 
     def rings(self, purpose: Purpose | None = None) -> Iterator[KeyRing]:
         """All rings, in no order; one that vanishes meanwhile is left out."""
@@ -129,6 +134,17 @@ class KeyStore:
                 return self.ring(ref)
             except KeyNotFound:
                 return None
+
+    def _take_in(self, watch: Watch) -> bool:
+        changes = watch.take()
+        if changes.lost or self.is_suspect:
+            watch.renew()
+            self.load()
+            self.is_suspect = False
+            return True
+        for name in changes.names:
+            self.index.apply(name, self.store.stat(name))
+        return bool(changes.names)
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

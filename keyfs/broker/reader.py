@@ -1,6 +1,7 @@
 """Opening blobs: from a place in the store to key material that is checked before anyone gets it."""
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,18 +48,20 @@ class BlobReader:
         self._store = store
         self._layout = layout
         self._sealer = sealer
+        self._lock = threading.Lock()  # the caches below are not safe for threads
         self._cache: LRUCache[str, Blob] = LRUCache(CACHE_BYTES, getsizeof=lambda blob: len(blob.data) + 200)
         self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
         part = version.part(half)
-        cached = self._cache.get(part.name)
-        if cached is None or cached.stat != part.stat:
-            return False
-        if half is Half.SECRET or version.secret is None:
-            return True
-        return version.secret.stat.identity in self._derived
+        with self._lock:
+            cached = self._cache.get(part.name)
+            if cached is None or cached.stat != part.stat:
+                return False
+            if half is Half.SECRET or version.secret is None:
+                return True
+            return version.secret.stat.identity in self._derived
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -67,11 +70,12 @@ class BlobReader:
             KeyNotFound: it went away since the index saw it.
             StoreUnavailable, AccessDenied: as `Store.get`.
         """
-        cached = self._cache.get(part.name)
+        with self._lock:
+            cached = self._cache.get(part.name)
         if cached is not None and cached.stat == part.stat:
             return cached
         blob = self._store.get(part.name)
-        if len(blob.data) < CACHE_BYTES:
+        with self._lock:
             self._cache[part.name] = blob
         return blob
 
@@ -128,14 +132,16 @@ class BlobReader:
         return Opened(Secret(derived), blob.stat)
 
     def _derive(self, ref: KeyRef, secret: Part) -> bytes:
-        known = self._derived.get(secret.stat.identity)
+        with self._lock:
+            known = self._derived.get(secret.stat.identity)
         if known is not None:
             return known
         opened = self._open_part(ref, Half.SECRET, secret)
         derived = public_half(ref.purpose, opened.material)
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
-        self._derived[opened.stat.identity] = derived
+        with self._lock:
+            self._derived[opened.stat.identity] = derived
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:

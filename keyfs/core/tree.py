@@ -98,3 +98,12 @@ def parse_key_label(label: str) -> tuple[str, Half]:
     """The version and the half that a key file's name means."""
     version = label.removesuffix(PUBLIC_SUFFIX)
     return version, Half.SECRET if version == label else Half.PUBLIC
+
+
+def parent_of(node: Node) -> Node:
+    """The directory above a node; the root is above itself."""
+    if len(node.path) < 2:  # noqa: PLR2004 - a child of the root, or the root
+        return ROOT
+    if node.ref is not None and len(node.path) > 2:  # noqa: PLR2004 - a file of a key
+        return client_node(node.ref)
+    return CONTROL_ROOT if node.purpose is None else purpose_node(node.purpose)

@@ -32,7 +32,7 @@ class WriteHandle:
 class DirectoryHandle:
     """An open directory: its entries as they were when it was opened."""
 
-    entries: tuple[Node, ...]
+    entries: tuple[tuple[str, Node], ...]
 
 
 Handle = ReadHandle | WriteHandle | DirectoryHandle

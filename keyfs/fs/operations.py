@@ -13,7 +13,7 @@ from pyfuse3 import FUSEError
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.names import CURRENT, Half
 from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
-from keyfs.core.tree import Facts, Kind, Node, key_node
+from keyfs.core.tree import Facts, Kind, Node, key_node, parent_of
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.attrs import entry_attributes
 from keyfs.fs.handles import DirectoryHandle, Handles, ReadHandle, WriteHandle
@@ -97,22 +97,25 @@ class KeyfsOperations(Refusals):
         await self._broker.fresh()
         node = self._inodes.node(inode)
         self._demand(ctx, node, READ)
-        return self._handles.add(DirectoryHandle(tuple(self._broker.tree.children(node))))
+        entries = [(".", node), ("..", parent_of(node))]
+        entries += [(child.path[-1], child) for child in self._broker.tree.children(node)]
+        return self._handles.add(DirectoryHandle(tuple(entries)))
 
     @replies(METADATA_WITHIN_S)
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries with their attributes; what vanished since `opendir` is left out."""
         entries = self._handles.directory(fh).entries
         for position in range(start_id, len(entries)):
-            node = entries[position]
+            name, node = entries[position]
             try:
                 facts = self._broker.tree.facts(node)
             except KeyNotFound:
                 continue
             attr = self._attributes(node, facts, self._inodes.number(node))
-            if not pyfuse3.readdir_reply(token, os.fsencode(node.path[-1]), attr, position + 1):
+            if not pyfuse3.readdir_reply(token, os.fsencode(name), attr, position + 1):
                 return
-            self._inodes.refer(node)
+            if name not in (".", ".."):
+                self._inodes.refer(node)
 
     @replies(METADATA_WITHIN_S)
     async def releasedir(self, fh: int) -> None:

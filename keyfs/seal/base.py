@@ -16,7 +16,7 @@ class Sealer(Protocol):
         """The blob that opens to *plaintext* under the same key and *context*.
 
         Args:
-            plaintext: 1 byte to 2**32-1 bytes.
+            plaintext: 1 byte to 2**31-1 bytes, far more than any key.
             context: associated data, authenticated but not stored; empty means none.
 
         Raises:

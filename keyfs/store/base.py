@@ -66,6 +66,9 @@ class Watch(Protocol):
     def take(self) -> Changes:
         """All changes that were complete before this call. Never blocks."""
 
+    def renew(self) -> None:
+        """Watch everything again, as after lost events. What can be watched by now is; the rest is not."""
+
     def close(self) -> None:
         """Stop watching. Safe to call twice."""
 

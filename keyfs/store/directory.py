@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid
+from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid, StoreUnavailable
 from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
 from keyfs.store.beside import Beside
 from keyfs.store.files import (
@@ -65,6 +65,8 @@ class DirectoryStore:
         listing = Listing({}, {})
         for root in self._roots():
             with translated(f"list {root}"):
+                if not root.is_dir():
+                    raise StoreUnavailable(f"the key store {root} is gone")
                 self._walk(root, "", listing)
         return listing
 

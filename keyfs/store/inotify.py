@@ -46,7 +46,7 @@ class DirectoryWatch:
             self._inotify = INotify(nonblocking=True)
         self._poll = select.poll()
         self._poll.register(self._inotify.fileno(), select.POLLIN)
-        self._follow_all()
+        self.renew()
 
     def fileno(self) -> int:
         """See `Watch.fileno`."""
@@ -67,9 +67,13 @@ class DirectoryWatch:
                 break
             for item in parse_events(data):
                 lost |= self._record(item.wd, item.mask, item.name, names)
-        if lost:
-            self._follow_all()
         return Changes(frozenset(names), lost) if names or lost else _NOTHING
+
+    def renew(self) -> None:
+        """See `Watch.renew`."""
+        for root in self._roots:
+            for _ in self._follow(root, ""):
+                pass
 
     def close(self) -> None:
         """See `Watch.close`."""
@@ -116,11 +120,6 @@ class DirectoryWatch:
                 yield from self._follow(root, name)
             else:
                 yield name
-
-    def _follow_all(self) -> None:
-        for root in self._roots:
-            for _ in self._follow(root, ""):
-                pass
 
     def _complain(self, exc: OSError) -> None:
         """Say once that watches ran out; keyfs works on, but sees less of what others do."""
