@@ -14,8 +14,7 @@ from keyfs.layout.detect import MARKER, layout_name
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
 from keyfs.logs import event
-from keyfs.master.registry import DEFAULT_URI as DEFAULT_MASTER_KEY
-from keyfs.master.registry import open_provider
+from keyfs.master.registry import DEFAULT_URI, open_provider
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
@@ -33,7 +32,7 @@ class Access:
     """Which key store, how it is opened, and what of it is shown. *master_key* None lists only."""
 
     store: str
-    master_key: str | None = DEFAULT_MASTER_KEY
+    master_key: str | None = DEFAULT_URI
     legacy: bool = False
 
 

@@ -12,6 +12,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.config import as_defaults, load_or_default
 from keyfs.errors import InvalidSettings
+from keyfs.master.registry import DEFAULT_URI
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -39,7 +40,7 @@ master_key_option = click.option(
     "--master-key",
     envvar="KEYFS_MASTER_KEY",
     metavar="URI",
-    default=app.DEFAULT_MASTER_KEY,
+    default=DEFAULT_URI,
     show_default=True,
     help="Where the master key is: env:NAME or file:PATH.",
 )
