@@ -1,0 +1,79 @@
+"""The scripts a newcomer starts do what they promise, and leave nothing mounted."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("fuse_required")
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # Whatever the caller's own environment says about keyfs must not reach the demonstration.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("KEYFS_", "ACRA_"))}
+    command = [ROOT / "scripts" / name, *arguments]
+    return subprocess.run(
+        command, env=clean, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def digests(output: str) -> dict[str, list[str]]:
+    """Gathers what sha256sum printed, by file name, in the order of the output."""
+    found: dict[str, list[str]] = {}
+    for digest, path in re.findall(r"(?m)^([0-9a-f]{64})  (.+)$", output):
+        found.setdefault(Path(path).name, []).append(digest)
+    return found
+
+
+def test_the_quickstart_shows_a_rotation_and_unmounts(tmp_path: Path) -> None:
+    ran = run_script("quickstart", tmp_path / "a demo")
+    assert ran.returncode == 0, ran.stdout
+    assert not os.path.ismount(tmp_path / "a demo" / "keys")
+    shown = digests(ran.stdout)
+    before, after = shown.pop("current")
+    [old_version] = shown.values()
+    assert old_version == [before]
+    assert after != before
+
+
+def test_the_quickstart_says_how_to_mount_again(tmp_path: Path) -> None:
+    ran = run_script("quickstart", tmp_path / "a demo")
+    *mount, place = shlex.split(ran.stdout.splitlines()[-1])
+    subprocess.run([*mount, place], check=True)
+    current = Path(place, "storage-sym", "alice1", "current").read_bytes()
+    subprocess.run([mount[0], "umount", place], check=True)
+    assert hashlib.sha256(current).hexdigest() == digests(ran.stdout)["current"][-1]
+
+
+def test_a_kept_quickstart_stays_mounted_until_its_last_line_is_run(tmp_path: Path) -> None:
+    ran = run_script("quickstart", "--keep", tmp_path / "demo")
+    assert os.path.ismount(tmp_path / "demo" / "keys")
+    subprocess.run(shlex.split(ran.stdout.splitlines()[-1]), check=True)
+    assert not os.path.ismount(tmp_path / "demo" / "keys")
+
+
+def test_the_quickstart_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    ran = run_script("quickstart", tmp_path)
+    assert ran.returncode == 1
+    assert "is not empty; name a new folder" in ran.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_benchmark_measures_everything_and_unmounts(tmp_path: Path) -> None:
+    if shutil.which("gocryptfs") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("gocryptfs is missing; scripts/setup --test")
+    ran = run_script("bench", "--quick", "--output", tmp_path / "bench.json")
+    assert ran.returncode == 0, ran.stdout
+    assert "keyfs-bench-" not in Path("/proc/self/mounts").read_text()
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert set(found["microseconds_per_read"]) == {"keyfs-ro", "keyfs-rw", "gocryptfs", "tmpfs"}
+    assert all(len(row["rounds"]) == found["plan"]["rounds"] for row in found["ratios"].values())
