@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Final
 
 import click
 
@@ -12,6 +13,8 @@ from keyfs.core.inventory import as_json as inventory_json
 from keyfs.core.inventory import as_tsv as inventory_tsv
 from keyfs.core.names import parse_key_ref, parse_purpose
 from keyfs.errors import KeyNotFound
+
+STAMP_WIDTH: Final = 29
 
 
 @click.command("list", short_help="Show the keys there are.")
@@ -52,7 +55,9 @@ def _table(rows: Iterable[Row]) -> str:
 
     table = Table(box=None, pad_edge=False)
     for heading in ("purpose", "client", "version", "half", "bytes", "since"):
-        table.add_column(heading, justify="right" if heading == "bytes" else "left")
+        # A version that is cut off is of no use: it is what `keyfs read` and `destroy` want to be told.
+        width = STAMP_WIDTH if heading == "version" else None
+        table.add_column(heading, justify="right" if heading == "bytes" else "left", min_width=width)
     for row in rows:
         half = "public" if row.public else "secret"
         style = "bold" if row.current else "dim"
