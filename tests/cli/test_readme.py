@@ -1,0 +1,119 @@
+"""README tells the truth: its session runs again, its commands start, its tables agree with the code."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from keyfs.cli.exitcodes import BUG, EXIT_CODES, FINDINGS, INTERRUPTED, OK, USAGE
+from keyfs.cli.main import exit_code
+from keyfs.config import load
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROMPT = "$ "
+
+# What differs from run to run. Everything else has to be the same to the letter.
+MASKS = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", "<stamp>"),
+    (r"\b[0-9a-f]{64}\b", "<digest>"),
+    (r"[A-Z][a-z]{2} +\d+ \d\d:\d\d", "<date>"),
+    (r"dir:/\S+/store", "dir:<store>"),
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def masked(text: str) -> str:
+    for pattern, mask in MASKS:
+        text = re.sub(pattern, mask, text)
+    return text
+
+
+def session_steps(block: str) -> list[tuple[str, str]]:
+    """Each command with the output that README shows under it."""
+    steps: list[tuple[str, str]] = []
+    for line in block.splitlines(keepends=True):
+        if line.startswith(PROMPT):
+            steps.append((line.removeprefix(PROMPT).rstrip("\n"), ""))
+        else:
+            command, output = steps.pop()
+            steps.append((command, output + line))
+    return steps
+
+
+def run_session(commands: list[str], place: Path) -> list[str]:
+    """Run the commands in one shell; what each printed, stderr included."""
+    mark = "=-= end of one command =-="
+    script = "".join(f"{command}\necho '{mark}'\n" for command in commands)
+    environment = {
+        name: os.environ[name] for name in ("HOME", "LANG", "TEST_SESSION_OF_KEYFS") if name in os.environ
+    }
+    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.split(mark + "\n")[:-1]
+
+
+@pytest.mark.usefixtures("fuse_required")
+def test_the_recorded_session_runs_again(tmp_path: Path) -> None:
+    [session] = blocks("console")
+    steps = session_steps(session)
+    assert len(steps) > 10
+    printed = run_session([command for command, _ in steps], tmp_path)
+    for (command, shown), output in zip(steps, printed, strict=True):
+        assert masked(output) == masked(shown), command
+
+
+@pytest.mark.usefixtures("fuse_required")
+def test_the_quickstart_runs(tmp_path: Path) -> None:
+    """The first command of the first screen, from the setup to a rotated key and a clean end."""
+    first = blocks("sh")[0].splitlines()
+    assert [line.split()[0] for line in first] == ["scripts/quickstart", "scripts/test"]
+    done = subprocess.run(
+        [ROOT / "scripts" / "quickstart", tmp_path / "demo"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"storage-sym\talice1\tcurrent\tyes", done.stdout)
+    assert re.search(r"storage-sym\talice1\t\d{4}-\d\d-\d\dT\S+\tno", done.stdout)
+
+
+def test_every_command_in_a_shell_block_is_there() -> None:
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            assert os.access(ROOT / line.split()[0], os.X_OK), line
+
+
+def test_the_configuration_example_is_accepted(tmp_path: Path) -> None:
+    [example] = blocks("toml")
+    path = tmp_path / "keyfs.toml"
+    path.write_text(example, encoding="utf-8")
+    assert load(str(path)).store == "dir:/var/lib/acra/keys"
+
+
+def test_the_exit_code_table_is_that_of_the_code() -> None:
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \| ", README, re.MULTILINE)}
+    assert documented == {OK, FINDINGS, USAGE, BUG, INTERRUPTED, *EXIT_CODES.values()}
+
+
+def test_the_command_table_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    documented = {words.split()[0] for words in re.findall(r"^\| `keyfs ([^`]+)` \| ", README, re.MULTILINE)}
+    assert exit_code(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert documented == {line.split()[0] for line in listed.splitlines() if line.strip()}
