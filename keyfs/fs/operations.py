@@ -13,7 +13,7 @@ from pyfuse3 import FUSEError
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.names import CURRENT, Half
 from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
-from keyfs.core.tree import Facts, Kind, Node, key_node, parent_of
+from keyfs.core.tree import ROOT, Facts, Kind, Node, key_node, parent_of
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.attrs import entry_attributes
 from keyfs.fs.handles import DirectoryHandle, Handles, ReadHandle, WriteHandle
@@ -162,6 +162,8 @@ class KeyfsOperations(Refusals):
     @replies(WRITE_WITHIN_S)
     async def flush(self, fh: int) -> None:
         """The answer to close(2): here a rotation is committed (rule R5)."""
+        if self._broker.tree.is_read_only(ROOT):
+            raise FUSEError(errno.ENOSYS)  # the kernel asks no more, and close(2) costs no round trip
         await self._commit(fh)
 
     @replies(WRITE_WITHIN_S)
