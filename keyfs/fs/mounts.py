@@ -1,5 +1,6 @@
 """The mounts there are, and how one ends."""
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Mount:
 def mounts() -> list[Mount]:
     """All mounts that this process sees, later ones on top of earlier ones."""
     found: list[Mount] = []
-    for line in Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape").splitlines():
+    # Not splitlines(): only a newline ends a line here, and a path may hold a form feed.
+    for line in os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).rstrip("\n").split("\n"):
         fields, _, rest = line.partition(" - ")
         found.append(Mount(_unescaped(fields.split(" ")[4]), rest.split(" ")[0]))
     return found
