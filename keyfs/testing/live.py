@@ -1,0 +1,76 @@
+"""A mounted key store for tests, and a second way to look into it that does not go through the mount."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyfs import app
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.writer import RingWriter
+from keyfs.core.names import Half, parse_key_ref
+from keyfs.errors import KeyNotFound
+from keyfs.master.generate import generate as new_master_key
+from keyfs.testing.mounted import mounted
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStore:
+    """A key store, where it is mounted, and where its daemon logs."""
+
+    root: Path
+    master_key: Path  # a file, as `file:PATH` takes it
+    mountpoint: Path
+    log: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which `keyfs` opens it."""
+        return {"KEYFS_STORE": f"dir:{self.root}", "KEYFS_MASTER_KEY": f"file:{self.master_key}"}
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[KeyStore, RingWriter]]:
+        """The key store as another program sees it: listed anew, past the mount."""
+        keys, writer = app.open_keys(app.Access(f"dir:{self.root}", f"file:{self.master_key}", legacy=False))
+        with closing(keys):
+            keys.load()
+            yield keys, writer
+
+    def make(self, label: str, material: bytes | None = None) -> Path:
+        """Make the next version of a key, its first one included; returns its directory under the mount."""
+        ref = parse_key_ref(label)
+        with self.opened() as (_, writer):
+            if material is None:
+                writer.generate(ref)
+            else:
+                writer.import_material(ref, material)
+        return self.mountpoint / str(ref)
+
+    def versions(self, label: str) -> dict[str, bytes]:
+        """The private or symmetric bytes of all versions there are, by id, oldest first."""
+        ref = parse_key_ref(label)
+        with self.opened() as (keys, _):
+            try:
+                ring = keys.ring(ref)
+            except KeyNotFound:
+                return {}
+            return {v.id: keys.read(ref, v.id, Half.SECRET)[0].material.reveal() for v in ring.versions}
+
+    def logged(self, *words: str) -> list[str]:
+        """The lines of the daemon's log that hold all *words*."""
+        return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
+
+
+@contextmanager
+def live_store(place: Path, *options: str) -> Iterator[LiveStore]:
+    """A new, empty key store below *place*, mounted; at the end the daemon must not have logged an error."""
+    store = LiveStore(place / "keys", place / "master.key", place / "mount", place / "daemon.log")
+    app.init_store(f"dir:{store.root}", "v1")
+    fd = os.open(store.master_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(new_master_key("v1"))
+    log = ("--log-level", "info", "--log-file", str(store.log))
+    with mounted(store.mountpoint, *log, *options, environment=store.environment):
+        yield store
+    assert not store.logged(" error "), store.logged(" error ")  # noqa: S101 - this is the test kit
