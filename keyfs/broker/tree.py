@@ -89,7 +89,8 @@ class Tree:
         if node.kind is Kind.CLIENT and node.ref is not None:
             versions = self._keys.ring(node.ref).versions
             latest_ns = max((v.retired_ns or v.created_ns or 0) for v in versions)
-            return Facts(DIRECTORY_MODE | self._write_bit, 0, latest_ns)
+            write_bit = 0 if self.is_read_only(node) else OWNER_WRITES
+            return Facts(DIRECTORY_MODE | write_bit, 0, latest_ns)
         if node.kind is Kind.ROTATE and node.ref is not None:
             self._keys.ring(node.ref)
             return Facts(SECRET_MODE | OWNER_WRITES, len(ROTATE_TEXT), self._started_ns)
@@ -126,10 +127,6 @@ class Tree:
         if render is None:
             raise KeyNotFound(f"no control file {node}")
         return render()
-
-    @property
-    def _write_bit(self) -> int:
-        return OWNER_WRITES if self._is_writable else 0
 
     def _lookup(self, node: Node, name: str) -> Node | None:
         if node.kind is Kind.ROOT:
