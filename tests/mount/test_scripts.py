@@ -16,12 +16,17 @@ pytestmark = pytest.mark.usefixtures("fuse_required")
 ROOT = Path(__file__).parents[2]
 
 
-def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_script(name: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     # Whatever the caller's own environment says about keyfs must not reach the demonstration.
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KEYFS_", "ACRA_"))}
     command = [ROOT / "scripts" / name, *arguments]
     return subprocess.run(
-        command, env=clean, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env={**clean, **environment},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -57,6 +62,18 @@ def test_a_kept_quickstart_stays_mounted_until_its_last_line_is_run(tmp_path: Pa
     ran = run_script("quickstart", "--keep", tmp_path / "demo")
     assert os.path.ismount(tmp_path / "demo" / "keys")
     subprocess.run(shlex.split(ran.stdout.splitlines()[-1]), check=True)
+    assert not os.path.ismount(tmp_path / "demo" / "keys")
+
+
+def test_a_failed_quickstart_leaves_its_folder_but_no_mount(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    broken = tmp_path / "bin" / "stat"  # the first command after the mount that nothing else calls
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    ran = run_script("quickstart", tmp_path / "demo", PATH=f"{broken.parent}:{os.environ['PATH']}")
+    assert ran.returncode == 3
+    assert f"failed; what it made is in {tmp_path}/demo" in ran.stdout
+    assert (tmp_path / "demo" / "keys").is_dir()
     assert not os.path.ismount(tmp_path / "demo" / "keys")
 
 
