@@ -1,6 +1,7 @@
 """The composition root: settings in, wired key store out. The only importer of concrete drivers."""
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import DIRECTORY_MODE
 from keyfs.store.os_errors import translated
+from keyfs.store.redis_uri import SCHEMES as REDIS_SCHEMES
+from keyfs.store.redis_uri import parse_redis_uri
 
 _log = logging.getLogger(__name__)
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+]*):(.*)", re.DOTALL)
 _PUBLIC: Final = "?public="
-_LATER: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ def open_store(uri: str) -> Store:
         InvalidSettings: no such scheme, or no path.
         StoreInvalid, InsecurePermissions, AccessDenied: the place is no key store, or not a safe one.
     """
+    if _scheme(uri) in REDIS_SCHEMES:
+        # Only who keeps keys in Redis pays for the library.
+        from keyfs.store.redis import RedisStore  # noqa: PLC0415
+
+        place, password = parse_redis_uri(uri, os.environ)
+        return RedisStore(place, password)
     root, public = directory_paths(uri)
     return DirectoryStore(root, public, is_public)
 
@@ -77,8 +85,7 @@ def directory_paths(uri: str) -> tuple[Path, Path | None]:
     """
     match = _SCHEME.fullmatch(uri)
     if match is not None and match[1] != "dir":
-        later = " yet" if match[1] in _LATER else ""
-        raise InvalidSettings(f"a store {match[1]}: is not supported{later}: use dir:PATH")
+        raise InvalidSettings(f"a store {match[1]}: is not known: use dir:PATH or {', '.join(REDIS_SCHEMES)}")
     path, _, public = match[2].partition(_PUBLIC) if match is not None else (uri, "", "")
     if not path or path.startswith("//"):
         raise InvalidSettings(f"store {uri!r} names no directory: use dir:PATH")
@@ -95,6 +102,8 @@ def init_store(uri: str, layout: str) -> str:
     """
     if layout != "v1":
         raise LayoutUnsupported(f"layout {layout} is not supported yet: use --layout v1")
+    if _scheme(uri) in REDIS_SCHEMES:
+        return _init_redis(uri)
     root, public = directory_paths(uri)
     paths = [path for path in (root, public) if path is not None]
     for path in paths:
@@ -106,6 +115,21 @@ def init_store(uri: str, layout: str) -> str:
             path.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
             path.chmod(DIRECTORY_MODE)
     return open_store(uri).describe()
+
+
+def _init_redis(uri: str) -> str:
+    """Nothing has to be made in Redis; it only has to be empty under the prefix."""
+    store = open_store(uri)
+    found = store.list_all()
+    store.close()
+    if found.blobs or found.strays:
+        raise StoreInvalid(f"{store.describe()} is not empty: a new key store needs a prefix of its own")
+    return store.describe()
+
+
+def _scheme(uri: str) -> str:
+    match = _SCHEME.fullmatch(uri)
+    return "" if match is None else match[1]
 
 
 def _marker(store: Store) -> bytes | None:

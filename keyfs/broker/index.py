@@ -83,6 +83,10 @@ class Index:
         self._rings[ref] = (blobs, ring)
         return ring
 
+    def blobs(self, ref: KeyRef) -> dict[str, BlobStat]:
+        """What is known of one ring's blobs, by name."""
+        return dict(self._blobs.get(ref, {}).values())
+
     def refs(self, purpose: Purpose | None = None) -> Iterator[KeyRef]:
         """The keys there are, of one purpose or of all, in no order."""
         for ref in list(self._blobs):

@@ -5,7 +5,7 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from keyfs.broker.index import Index
@@ -15,7 +15,7 @@ from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion, Layout
 from keyfs.seal.base import Sealer
-from keyfs.store.base import BlobStat, Store, Watch
+from keyfs.store.base import Store, Watch
 
 READ_TRIES: Final = 3
 
@@ -59,6 +59,16 @@ class KeyStore:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
         return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
+
+    @property
+    def waits_for_changes(self) -> bool:
+        """Whether `refresh` takes in every change that was complete before it is called."""
+        return self._watch is not None and self._watch.waits
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether changes made by others would be heard of now."""
+        return self._watch is None or self._watch.is_connected
 
     def refresh(self) -> bool:
         """Take in all changes that were complete before this call; True if there were any.
@@ -114,21 +124,29 @@ class KeyStore:
                     raise
             self.relist(ref)
 
-    def relist(self, ref: KeyRef) -> KeyRing | None:
+    def relist(self, ref: KeyRef, touched: Iterable[str] = ()) -> KeyRing | None:
         """Look at the store itself for one ring; None when there is nothing of it.
+
+        Where listing a directory costs as much as listing everything, retired versions are taken from the
+        index: they never change.
+
+        Args:
+            ref: the key.
+            touched: names of retired blobs that were just made or removed.
 
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us look.
         """
         places = self.layout.places(ref)
         with self.mutex:
-            found: dict[str, BlobStat] = {}
-            for name in places.names:
-                stat = self.store.stat(name)
-                if stat is not None:
-                    found[name] = stat
-            for directory in places.directories:
-                found.update(self.store.list_under(directory))
+            if self.store.lists_directories:
+                found = self.store.stat_many(places.names)
+                for directory in places.directories:
+                    found.update(self.store.list_under(directory))
+            else:
+                asked = {*places.names, *touched}
+                found = {name: stat for name, stat in self.index.blobs(ref).items() if name not in asked}
+                found.update(self.store.stat_many(asked))
             self.index.replace(ref, found)
             try:
                 return self.ring(ref)
@@ -142,8 +160,9 @@ class KeyStore:
             self.load()
             self.is_suspect = False
             return True
+        found = self.store.stat_many(changes.names)
         for name in changes.names:
-            self.index.apply(name, self.store.stat(name))
+            self.index.apply(name, found.get(name))
         return bool(changes.names)
 
     def close(self) -> None:

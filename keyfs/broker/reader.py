@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ from keyfs.store.base import Blob, BlobStat, Store
 
 # Sealed bytes only; a key file has at most a few hundred.
 CACHE_BYTES: Final = 32 << 20
+ENTRY_BYTES: Final = 400  # what one entry costs beside its bytes; a guess
 DERIVED_ENTRIES: Final = 65536
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,10 @@ class BlobReader:
         self._layout = layout
         self._sealer = sealer
         self._lock = threading.Lock()  # the caches below are not safe for threads
-        self._cache: LRUCache[str, Blob] = LRUCache(CACHE_BYTES, getsizeof=lambda blob: len(blob.data) + 200)
+        # By name: the facts that the index had when the blob was fetched, and the blob.
+        self._cache: LRUCache[str, tuple[BlobStat, Blob]] = LRUCache(
+            CACHE_BYTES, getsizeof=lambda entry: len(entry[1].data) + ENTRY_BYTES
+        )
         self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
@@ -57,7 +62,7 @@ class BlobReader:
         part = version.part(half)
         with self._lock:
             cached = self._cache.get(part.name)
-            if cached is None or cached.stat != part.stat:
+            if cached is None or cached[0] != part.stat:
                 return False
             if half is Half.SECRET or version.secret is None:
                 return True
@@ -72,12 +77,24 @@ class BlobReader:
         """
         with self._lock:
             cached = self._cache.get(part.name)
-        if cached is not None and cached.stat == part.stat:
-            return cached
+        if cached is not None and cached[0] == part.stat:
+            return cached[1]
         blob = self._store.get(part.name)
         with self._lock:
-            self._cache[part.name] = blob
+            self._cache[part.name] = (part.stat, blob)
         return blob
+
+    def prefetch(self, parts: Collection[Part]) -> None:
+        """Bring blobs into memory in one round trip; one that cannot be read is left for `fetch` to tell.
+
+        Raises:
+            StoreUnavailable: as `Store.get_many`.
+        """
+        by_name = {part.name: part for part in parts}
+        for name, blob in self._store.get_many(by_name).items():
+            if isinstance(blob, Blob):
+                with self._lock:
+                    self._cache[name] = (by_name[name].stat, blob)
 
     def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
         """One half of a version, checked to be a key of its kind.
@@ -141,7 +158,7 @@ class BlobReader:
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
         with self._lock:
-            self._derived[opened.stat.identity] = derived
+            self._derived[secret.stat.identity] = derived
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:

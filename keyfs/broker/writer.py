@@ -5,7 +5,6 @@ again. A change that is refused on the way has changed nothing.
 """
 
 import logging
-import time
 from collections.abc import Callable
 
 from keyfs.broker.keystore import KeyStore
@@ -34,12 +33,12 @@ class RingWriter:
 
     Args:
         keystore: what is written to, and looked at before and after.
-        clock: nanoseconds since 1970.
+        clock: nanoseconds since 1970; the store's own clock, which all hosts share, when None.
     """
 
-    def __init__(self, keystore: KeyStore, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, keystore: KeyStore, clock: Callable[[], int] | None = None) -> None:
         self._keys = keystore
-        self._clock = clock
+        self._clock = clock or keystore.store.now_ns
 
     def generate(self, ref: KeyRef) -> KeyVersion:
         """Make the first version of a key.
@@ -108,7 +107,7 @@ class RingWriter:
             version = self._keys.ring(ref).version(version_id)
             names = [part.name for part in (version.secret, version.public) if part is not None]
             self._keys.store.delete(names)
-            self._keys.relist(ref)
+            self._keys.relist(ref, names)
         event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version_id)
 
     def mend_public(self, ref: KeyRef) -> None:
@@ -122,8 +121,7 @@ class RingWriter:
             ring = self._keys.ring(ref)
             opened = self._keys.reader.open(ref, ring.version(CURRENT), Half.SECRET)
             public = public_half(ref.purpose, opened.material)
-            self._keys.store.supersede(self._keys.layout.plan(ring, None, public, self._clock()))
-            self._keys.relist(ref)
+            self._supersede(ref, self._keys.layout.plan(ring, None, public, self._clock()))
 
     def _write(
         self,
@@ -156,10 +154,13 @@ class RingWriter:
         material.wipe()
         if amend is not None and amend == identity(ring):
             plan = tuple(Replacement(r.name, r.data, r.mode, r.mtime_ns, None) for r in plan)
-        self._keys.store.supersede(plan)
-        after = self._keys.relist(ref)
+        after = self._supersede(ref, plan)
         retired = after.versions[-2].id if after is not None and len(after.versions) > 1 else None
         event(_log, logging.INFO, "rotation.committed", key=str(ref), retired=retired or "-")
+
+    def _supersede(self, ref: KeyRef, plan: tuple[Replacement, ...]) -> KeyRing | None:
+        self._keys.store.supersede(plan)
+        return self._keys.relist(ref, [item.archive for item in plan if item.archive is not None])
 
     def _sealed(self, ref: KeyRef, material: Secret) -> bytes:
         """The blob for *material*, proved to open again before anything is switched to it."""

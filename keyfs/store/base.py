@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from keyfs.errors import KeyfsError
+
 
 @dataclass(frozen=True, slots=True)
 class BlobStat:
@@ -57,6 +59,12 @@ class Changes:
 class Watch(Protocol):
     """Tells of changes made by anyone, this process included."""
 
+    waits: bool  # whether `take` has every change that was complete before it was called
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether changes would be heard of now."""
+
     def fileno(self) -> int:
         """A descriptor that becomes readable when there is something to take."""
 
@@ -64,7 +72,7 @@ class Watch(Protocol):
         """Whether `take` would have something to tell. Never blocks."""
 
     def take(self) -> Changes:
-        """All changes that were complete before this call. Never blocks."""
+        """All changes that arrived before this call. Never blocks."""
 
     def renew(self) -> None:
         """Watch everything again, as after lost events. What can be watched by now is; the rest is not."""
@@ -82,6 +90,10 @@ class Store(Protocol):
     """
 
     name_limit: int | None  # longest part of a name in bytes; None where there is no limit
+    lists_directories: bool  # whether `list_under` costs less than `list_all`
+
+    def now_ns(self) -> int:
+        """The time by the clock that all writers of this store share, in nanoseconds since 1970."""
 
     def describe(self) -> str:
         """The store's URI without passwords, for status and logs."""
@@ -94,6 +106,12 @@ class Store(Protocol):
 
     def stat(self, name: str) -> BlobStat | None:
         """The facts about one blob, None when it is absent."""
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, BlobStat]:
+        """The facts about several blobs, absent ones left out; one round trip where the medium is remote."""
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
+        """Several blobs, or why there is none; one round trip where the medium is remote."""
 
     def get(self, name: str) -> Blob:
         """One blob, never torn.

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ class DirectoryStore:
     """
 
     name_limit: int | None = 255
+    lists_directories = True
 
     def __init__(
         self,
@@ -54,6 +56,10 @@ class DirectoryStore:
         self._step = on_step
         self._owner = owner_to_give(self._root)
         self._beside = Beside(self._root, self._owner)
+
+    def now_ns(self) -> int:
+        """See `Store.now_ns`: this host's clock."""
+        return time.time_ns()
 
     def describe(self) -> str:
         """`dir:PATH`, with `?public=PATH` when public keys are kept apart."""
@@ -84,6 +90,20 @@ class DirectoryStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
         return blob_stat(facts) if stat.S_ISREG(facts.st_mode) else None
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, BlobStat]:
+        """See `Store.stat_many`."""
+        return {name: facts for name in names if (facts := self.stat(name)) is not None}
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
+        """See `Store.get_many`."""
+        found: dict[str, Blob | KeyfsError] = {}
+        for name in names:
+            try:
+                found[name] = self.get(name)
+            except KeyfsError as exc:
+                found[name] = exc
+        return found
 
     def get(self, name: str) -> Blob:
         """See `Store.get`. A file that is renamed over while it is read is still read whole."""

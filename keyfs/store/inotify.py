@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 class DirectoryWatch:
     """Watches directory trees down to *depth* parts of a name."""
 
+    waits = True
+    is_connected = True
+
     def __init__(self, roots: Iterable[Path], depth: int) -> None:
         self._depth = depth
         self._roots = tuple(roots)
