@@ -70,7 +70,7 @@ def open_store(uri: str) -> Store:
         from keyfs.store.redis import RedisStore  # noqa: PLC0415
 
         place, password = parse_redis_uri(uri, os.environ)
-        return RedisStore(place, password)
+        return RedisStore(place, password, is_plain=lambda name: name == MARKER)
     root, public = directory_paths(uri)
     return DirectoryStore(root, public, is_public)
 

@@ -8,7 +8,7 @@ version readable, at worst one twice.
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any, Final
@@ -36,6 +36,7 @@ class RedisStore:
     Args:
         place: parsed from the URI.
         password: kept only in the connections.
+        is_plain: tells names whose values are no base64.
 
     Raises:
         StoreUnavailable, AccessDenied: the server does not answer, or not to us.
@@ -44,8 +45,14 @@ class RedisStore:
     name_limit: int | None = None
     lists_directories = False  # only a scan of everything could; the index knows better
 
-    def __init__(self, place: RedisPlace, password: str | None) -> None:
+    def __init__(
+        self,
+        place: RedisPlace,
+        password: str | None = None,
+        is_plain: Callable[[str], bool] = lambda _name: False,
+    ) -> None:
         self._place = place
+        self._is_plain = is_plain
         self._prefix = f"{place.prefix}/"
         self._connector = Connector(place, password)
         with translated(f"reach {place.describe()}"):
@@ -114,7 +121,7 @@ class RedisStore:
                 found[name] = as_keyfs_error(f"read {name}", value)
             else:
                 try:
-                    found[name] = decode(name, value)
+                    found[name] = decode(name, encode(value) if self._is_plain(name) else value)
                 except KeyfsError as exc:
                     found[name] = exc
         return found
@@ -197,7 +204,7 @@ class RedisStore:
             elif length:
                 listing.blobs[name] = stat_from_length(length, tail, self._unlike_all(name))
 
-    def _supersede_at_once(self, client: redis.Redis, plan: tuple[Replacement, ...]) -> None:
+    def _supersede_at_once(self, client: Client, plan: tuple[Replacement, ...]) -> None:
         # One connection for all of it: WAIT speaks of what this very connection wrote.
         with client.client() as connection:
             for _ in range(TRANSACTION_TRIES):
@@ -209,7 +216,7 @@ class RedisStore:
                 return
         raise StoreBusy(f"{plan[0].name} is being written by others all the time: retry")
 
-    def _transact(self, connection: redis.Redis, plan: tuple[Replacement, ...]) -> None:
+    def _transact(self, connection: Client, plan: tuple[Replacement, ...]) -> None:
         """Look, then archive and switch in one transaction that fails if anything looked at has changed."""
         names = [item.name for item in plan] + [item.archive for item in plan if item.archive]
         with connection.pipeline() as pipe:
@@ -241,7 +248,7 @@ class RedisStore:
         if any(values[item.name] != encode(item.data) for item in plan):
             raise StoreUnavailable(f"cannot write {plan[0].name}: nothing was changed") from exc
 
-    def _wait_for_replicas(self, connection: redis.Redis) -> None:
+    def _wait_for_replicas(self, connection: Client) -> None:
         if not self._place.wait:
             return
         reached = int(connection.wait(self._place.wait, WAIT_MS))
@@ -250,7 +257,7 @@ class RedisStore:
                 f"written, but only {reached} of {self._place.wait} replicas have it: a fail-over may lose it"
             )
 
-    def _supersede_in_order(self, client: RedisCluster, plan: tuple[Replacement, ...]) -> None:
+    def _supersede_in_order(self, client: Client, plan: tuple[Replacement, ...]) -> None:
         for item in plan:
             old = client.get(self._key(item.name))
             if item.archive is not None and old is not None:

@@ -36,7 +36,8 @@ _BY_FAILURE: Final[tuple[tuple[type[Exception], type[KeyfsError]], ...]] = (
     (failure.RedisError, StoreUnavailable),
     (OSError, StoreUnavailable),
 )
-Client = redis.Redis | RedisCluster
+# redis-py's own annotations say `str | bytes` for every answer, and nothing for half of the calls.
+Client = Any
 
 
 class Connector:
@@ -72,7 +73,7 @@ class Connector:
             clients = [client]
         return [one.connection_pool.get_connection() for one in clients if one is not None]
 
-    def _sentinel(self, protocol: int) -> redis.Redis:
+    def _sentinel(self, protocol: int) -> Client:
         timeouts = {"socket_timeout": ANSWER_WITHIN_S, "socket_connect_timeout": CONNECT_WITHIN_S}
         sentinel = Sentinel(list(self._place.hosts), sentinel_kwargs={**timeouts, "retry": _no_retry()})
         common = self._common(protocol)

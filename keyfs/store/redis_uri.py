@@ -168,7 +168,7 @@ def _password(inline: str, query: Mapping[str, str], environment: Mapping[str, s
     path, name = query.get("password_file"), query.get("password_env")
     if path is not None:
         try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - one small read, no path logic
+            with open(path, encoding="utf-8") as file:
                 return file.read(4096).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidSettings(f"cannot read the Redis password from {path}") from exc

@@ -112,13 +112,13 @@ class RedisWatch:
             asked = False
             while not over.is_set() and not self._closed.is_set():
                 asked = self._hear(connection, asked)
-        except (failure.RedisError, OSError, AttributeError):
-            # AttributeError: redis-py's parser, when another thread has closed its socket.
-            pass
+        except (failure.RedisError, OSError, AttributeError, ValueError):
+            # The last two come from redis-py's parser when another thread has closed its socket.
+            return
         finally:
             over.set()
 
-    def _hear(self, connection: Any, asked: bool) -> bool:  # noqa: ANN401, FBT001 - redis-py's connection
+    def _hear(self, connection: Any, asked: bool) -> bool:  # noqa: ANN401 - redis-py's connection
         """Take one message; True when the server was asked to answer and has not yet."""
         try:
             connection.read_response(push_request=True, timeout=QUIET_S, disconnect_on_error=False)
