@@ -55,7 +55,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda _done, _all: None
         return
     from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415 - as above
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("opening blobs", total=None)

@@ -51,7 +51,7 @@ def _rendered(rows: Iterable[Row], *, as_json: bool) -> str:
 
 def _table(rows: Iterable[Row]) -> str:
     from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False)
     for heading in ("purpose", "client", "version", "half", "bytes", "since"):

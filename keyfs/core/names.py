@@ -11,6 +11,7 @@ from keyfs.errors import InvalidName
 GLOBAL: Final = "@global"
 CURRENT: Final = "current"
 PUBLIC_SUFFIX: Final = ".pub"
+LEVELS: Final = 3  # purpose, client, version
 CLIENT_ID_MIN: Final = 5
 CLIENT_ID_MAX: Final = 256
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_\- ]+", re.ASCII)
@@ -99,10 +100,10 @@ def parse_version_path(text: str) -> tuple[KeyRef, str]:
     """
     parts = text.split("/")
     purpose = parse_purpose(parts[0])
-    if purpose.is_global and len(parts) == 2 and parts[1] != GLOBAL:  # noqa: PLR2004 - purpose/version
+    if purpose.is_global and len(parts) == LEVELS - 1 and parts[1] != GLOBAL:
         parts.insert(1, GLOBAL)
     ref = parse_key_ref("/".join(parts[:2]))
-    version = parts[2] if len(parts) > 2 else CURRENT  # noqa: PLR2004 - three levels, see the module's first line
-    if len(parts) > 3 or not version:  # noqa: PLR2004
+    version = parts[-1] if len(parts) >= LEVELS else CURRENT
+    if len(parts) > LEVELS or not version:
         raise InvalidName(f"{text!r} is not PURPOSE/CLIENT/VERSION")
     return ref, version

@@ -38,13 +38,15 @@ class LiveStore:
             yield keys, writer
 
     def make(self, label: str, material: bytes | None = None) -> Path:
-        """Make the next version of a key, its first one included; returns its directory under the mount."""
+        """Make the next version of a key, or its first one; returns its directory under the mount."""
         ref = parse_key_ref(label)
-        with self.opened() as (_, writer):
-            if material is None:
-                writer.generate(ref)
-            else:
+        with self.opened() as (keys, writer):
+            if material is not None:
                 writer.import_material(ref, material)
+            elif ref in keys.index.refs():
+                writer.rotate(ref)
+            else:
+                writer.generate(ref)
         return self.mountpoint / str(ref)
 
     def versions(self, label: str) -> dict[str, bytes]:

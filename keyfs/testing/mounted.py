@@ -41,4 +41,4 @@ def mounted(mountpoint: Path, *options: str, environment: Mapping[str, str]) -> 
         ended = run_keyfs("umount", mountpoint, environment=environment)
         if ended.returncode != 0:
             run_keyfs("umount", "--lazy", mountpoint, environment=environment)
-    assert ended.returncode == 0, ended.stderr.decode()  # noqa: S101
+    assert ended.returncode == 0, ended.stderr.decode()  # noqa: S101 - as above
