@@ -9,6 +9,7 @@ from keyfs.app import Access, open_keys
 from keyfs.broker.broker import KeyBroker
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.controls import MountInfo, controls
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.tree import Tree
 from keyfs.core.policy import Ownership
@@ -30,8 +31,10 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         verify_master_key(keys)
         started_ns = time.time_ns()
         info = _info(plan, access, keys, started_ns)
-        tree = Tree(keys, controls(keys, info), is_writable=not plan.read_only, started_ns=started_ns)
-        broker = KeyBroker(keys, writer, tree, Offload())
+        freshness = Freshness(keys, plan.serve_stale_s)
+        shown = controls(keys, info, lambda: freshness.state)
+        tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns)
+        broker = KeyBroker(keys, writer, tree, Offload(), freshness)
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         serve(plan, operations, broker, watch, on_ready)
     finally:

@@ -7,14 +7,19 @@ Invariants (re-read them before adding an `await`):
 3. A staged write is committed by one call in one thread; its handle is told afterwards what it made.
 """
 
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
+from keyfs.broker.fetcher import Fetcher
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
+from keyfs.broker.reader import Opened
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -28,7 +33,12 @@ from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
 AWAY_PAUSE_S: Final = 1.0
+Tell = Callable[[Collection[KeyRef]], Awaitable[None]]
 _log = logging.getLogger(__name__)
+
+
+async def _tell_nobody(_refs: Collection[KeyRef]) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +57,56 @@ class KeyBroker:
         writer: for the same key store.
         tree: a view of it.
         offload: the way to threads.
+        freshness: how long what is in memory may be served while the store is away.
     """
 
-    def __init__(self, keys: KeyStore, writer: RingWriter, tree: Tree, offload: Offload) -> None:
+    def __init__(
+        self,
+        keys: KeyStore,
+        writer: RingWriter,
+        tree: Tree,
+        offload: Offload,
+        freshness: Freshness | None = None,
+    ) -> None:
         self._keys = keys
         self._writer = writer
         self.tree = tree
         self._offload = offload
-        self._is_store_away = False
+        self.freshness = freshness or Freshness(keys)
+        self._fetcher = Fetcher(keys.reader, offload)
+        self._tell: Tell = _tell_nobody
+        self._changed: set[KeyRef] = set()
+
+    def on_change(self, tell: Tell) -> None:
+        """Have *tell* called with the keys that changed by other hands than an open file of this mount."""
+        self._tell = tell
 
     async def fresh(self) -> None:
-        """Take in what others changed; returns at once when nothing changed.
+        """Take in what others changed before this call, where the medium lets us know; else look who is away.
 
         When the medium cannot be looked at, what is known stays; reads of it answer for themselves.
         """
-        if not self._keys.has_changes():
-            return
-        try:
-            await self._offload.read(self._keys.refresh)
-        except KeyfsError as exc:
-            if not self._is_store_away:
-                event(_log, logging.WARNING, "store.away", reason=str(exc))
-            self._is_store_away = True
+        if self._keys.waits_for_changes and self._keys.has_changes():
+            await self._take_in()
         else:
-            if self._is_store_away:
-                event(_log, logging.INFO, "store.back")
-            self._is_store_away = False
+            self.freshness.look()
 
     async def follow(self, watch: Watch) -> None:
-        """Take in changes as they come, for ever."""
+        """Take in changes as they come, and tell whoever watches files; for ever."""
         while True:
-            await trio.lowlevel.wait_readable(watch.fileno())
-            await self.fresh()
-            if self._is_store_away:
+            if self._keys.is_suspect:
                 await trio.sleep(AWAY_PAUSE_S)
+            else:
+                await trio.lowlevel.wait_readable(watch.fileno())
+            await self._take_in()
+            changed, self._changed = self._changed, set()
+            if changed:
+                await self._tell(changed)
+
+    async def _take_in(self) -> None:
+        with contextlib.suppress(KeyfsError):  # the key store is suspect then, and looked at again
+            self._changed |= set(await self._offload.read(self._keys.refresh))
+        self.freshness.look()
 
     async def snapshot(self, node: Node) -> Snapshot:
         """What an open for reading shows until it is closed.
@@ -95,7 +121,7 @@ class KeyBroker:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
         opened, version = await self._read(node.ref, node.version, node.half)
-        return Snapshot(opened, self.tree.key_facts(node, version))
+        return Snapshot(opened.material, self.tree.key_facts(node, version))
 
     async def stage(self, node: Node, *, truncate: bool) -> StagedWrite:
         """A handle's write in the making, from the current value or from nothing.
@@ -104,16 +130,17 @@ class KeyBroker:
             OperationRefused: nothing can be written to this file.
             KeyNotFound, UnsealFailed, …: as `snapshot`, when the write starts from the current value.
         """
+        self.freshness.demand_writable()
         if node.kind is Kind.ROTATE:
             return StagedWrite(limit=1 << 20)
         if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
             raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
         staged = StagedWrite(size_limit(node.ref.purpose), expected_prefix(node.ref.purpose))
         if not truncate:
-            opened, version = await self._read(node.ref, CURRENT, Half.SECRET)
-            staged.buffer[:] = opened.view()
-            staged.base = version.secret.stat.identity if version.secret is not None else ""
-            opened.wipe()
+            opened, _ = await self._read(node.ref, CURRENT, Half.SECRET)
+            staged.buffer[:] = opened.material.view()
+            staged.base = opened.stat.identity
+            opened.material.wipe()
         return staged
 
     async def commit(self, node: Node, staged: StagedWrite) -> None:
@@ -131,6 +158,7 @@ class KeyBroker:
             if not staged.committed:  # a shell group flushes once for each of its commands
                 made = await self._offload.write(self._writer.rotate, node.ref)
                 staged.mark_committed(made.id)
+                self._changed.add(node.ref)
             return
         try:
             made = await self._offload.write(self._import, node.ref, data, staged.base, staged.committed)
@@ -150,13 +178,17 @@ class KeyBroker:
     def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> KeyVersion:
         return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
 
-    async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Secret, KeyVersion]:
+    async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:
+        """Opened here once the sealed bytes are in memory; cold ones are fetched together with others'."""
+        self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
-        if self._keys.reader.is_warm(version, half):
-            opened, version = self._keys.read(ref, version_id, half)
-        else:
-            opened, version = await self._offload.read(self._keys.read, ref, version_id, half)
-        return opened.material, version
+        if not self._keys.reader.is_warm(version, half):
+            await self._fetcher.warm(
+                *(part for part in (version.secret, version.part(half)) if part is not None)
+            )
+            if not self._keys.reader.is_warm(version, half):
+                return await self._offload.read(self._keys.read, ref, version_id, half)
+        return self._keys.read(ref, version_id, half)
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

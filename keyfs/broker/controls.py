@@ -24,25 +24,33 @@ class MountInfo:
     started: str  # RFC 3339
 
 
-def controls(keys: KeyStore, info: MountInfo) -> Mapping[str, Callable[[], bytes]]:
-    """The control files by name, each with what renders it."""
+def controls(
+    keys: KeyStore, info: MountInfo, state: Callable[[], str] = lambda: "fresh"
+) -> Mapping[str, Callable[[], bytes]]:
+    """The control files by name, each with what renders it.
+
+    Args:
+        keys: what is mounted.
+        info: of the mount.
+        state: whether what is served is fresh.
+    """
 
     def status() -> dict[str, object]:
         return {
             **asdict(info),
-            "state": "suspect" if keys.is_suspect else "fresh",
+            "state": state(),
             "keys": len(keys.index),
             "strays": len(keys.index.strays),
         }
 
     def once(render: Callable[[], str]) -> Callable[[], bytes]:
         """Render again only after a change: `stat` and `read` must see the same length."""
-        seen: list[tuple[int, bytes]] = []
+        seen: list[tuple[tuple[int, str], bytes]] = []
 
         def content() -> bytes:
-            generation = keys.index.generation
-            if not seen or seen[0][0] != generation:
-                seen[:] = [(generation, render().encode())]
+            now = (keys.index.generation, state())
+            if not seen or seen[0][0] != now:
+                seen[:] = [(now, render().encode())]
             return seen[0][1]
 
         return content

@@ -7,13 +7,15 @@ can see that: status, `user.keyfs.state`, one log line at the beginning and one 
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.stamps import rfc3339
 from keyfs.errors import StoreUnavailable
 from keyfs.logs import event
 
-FRESH = "fresh"
+FRESH: Final = "fresh"
+SERVE_STALE_S: Final = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,10 @@ class Freshness:
     """
 
     def __init__(
-        self, keys: KeyStore, serve_stale_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        keys: KeyStore,
+        serve_stale_s: float = SERVE_STALE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._serve_stale_s = serve_stale_s
@@ -61,7 +66,9 @@ class Freshness:
         """
         self.look()
         if self._stale_since is not None and self._clock() - self._stale_since > self._serve_stale_s:
-            raise StoreUnavailable(f"the key store is away, {self.state}: too long to serve what is in memory")
+            raise StoreUnavailable(
+                f"the key store is away, {self.state}: too long to serve what is in memory"
+            )
 
     def demand_writable(self) -> None:
         """Nothing, if a write has a chance: refused now, a write that could not be kept is never half.

@@ -45,18 +45,22 @@ class Index:
         self._blobs, self._rings, self.strays = fresh, {}, strays
         self.generation += 1
 
-    def apply(self, name: str, stat: BlobStat | None) -> None:
-        """Take one blob's present facts, or its absence."""
+    def apply(self, name: str, stat: BlobStat | None) -> set[KeyRef]:
+        """Take one blob's present facts, or its absence; returns the keys that this changed."""
+        changed: set[KeyRef] = set()
         slot = None if stat is None else self._slot(name)
         for candidate in self._layout.slots(name):
             blobs = {k: v for k, v in self._blobs.get(candidate.ref, {}).items() if k != candidate}
             if candidate == slot and stat is not None:
                 blobs[candidate] = (name, stat)
-            self._set(candidate.ref, blobs)
+            if blobs != self._blobs.get(candidate.ref, {}):
+                self._set(candidate.ref, blobs)
+                changed.add(candidate.ref)
         strays = {stray: why for stray, why in self.strays.items() if stray != name}
         if stat is not None and slot is None:
             strays[name] = self._layout.stray_reason(name)
         self.strays = strays
+        return changed
 
     def replace(self, ref: KeyRef, found: dict[str, BlobStat]) -> None:
         """Take *found* as all blobs there are of one ring."""

@@ -5,7 +5,7 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from keyfs.broker.index import Index
@@ -70,14 +70,16 @@ class KeyStore:
         """Whether changes made by others would be heard of now."""
         return self._watch is None or self._watch.is_connected
 
-    def refresh(self) -> bool:
-        """Take in all changes that were complete before this call; True if there were any.
+    def refresh(self) -> Collection[KeyRef]:
+        """Take in the changes that arrived; returns the keys that are not as they were.
+
+        Where `waits_for_changes`, these are all changes that were complete before this call.
 
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us look.
         """
         if self._watch is None:
-            return False
+            return ()
         with self.mutex:
             self._is_refreshing = True
             try:
@@ -153,17 +155,18 @@ class KeyStore:
             except KeyNotFound:
                 return None
 
-    def _take_in(self, watch: Watch) -> bool:
+    def _take_in(self, watch: Watch) -> Collection[KeyRef]:
         changes = watch.take()
         if changes.lost or self.is_suspect:
             watch.renew()
             self.load()
             self.is_suspect = False
-            return True
+            return set(self.index.refs())
         found = self.store.stat_many(changes.names)
+        changed: set[KeyRef] = set()
         for name in changes.names:
-            self.index.apply(name, found.get(name))
-        return bool(changes.names)
+            changed |= self.index.apply(name, found.get(name))
+        return changed
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

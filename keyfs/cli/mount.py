@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from keyfs.cli.main import report_errors
 from keyfs.cli.options import Invocation, opens_key_store
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.custody import forbid_core_dumps
-from keyfs.errors import MountFailed
+from keyfs.errors import InvalidSettings, MountFailed
 from keyfs.fs.mount import MountPlan
 from keyfs.fs.mounts import unmount
 from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint
@@ -25,6 +26,8 @@ from keyfs.service import run_service
 
 END_WAIT_S: Final = 10.0
 _OURS: Final = {"ro", "rw", "allow_other"}
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 
 
 @click.command(short_help="Mount a key store.")
@@ -33,6 +36,14 @@ _OURS: Final = {"ro", "rw", "allow_other"}
 @click.option("--foreground", envvar="KEYFS_FOREGROUND", is_flag=True, help="Do not go into the background.")
 @click.option("--allow-other", envvar="KEYFS_ALLOW_OTHER", is_flag=True, help="Let other users in, too.")
 @click.option("--log-file", envvar="KEYFS_LOG_FILE", metavar="PATH", help="Log there, not to syslog.")
+@click.option(
+    "--serve-stale",
+    envvar="KEYFS_SERVE_STALE",
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    help="How long keys in memory are served while the store is away: 90s, 15m, 1h.",
+)
 @click.option("-o", "options", multiple=True, metavar="OPT,…", help="Mount options, as for mount(8).")
 @click.argument("mountpoint")
 def mount(
@@ -75,14 +86,24 @@ def umount(lazy: bool, mountpoint: str) -> None:
             raise MountFailed(f"{path} is unmounted, but its daemon still runs after {END_WAIT_S:.0f} s")
 
 
-def _plan(mountpoint: str, *, read_only: bool, allow_other: bool, options: tuple[str, ...]) -> MountPlan:
+def _plan(
+    mountpoint: str, *, read_only: bool, allow_other: bool, serve_stale: str, options: tuple[str, ...]
+) -> MountPlan:
     words = [word for option in options for word in option.split(",") if word]
     return MountPlan(
         check_mountpoint(mountpoint),
         read_only or "ro" in words,
         allow_other or "allow_other" in words,
         tuple(word for word in words if word not in _OURS),
+        _seconds(serve_stale),
     )
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise InvalidSettings(f"{text!r} is no time: write a number and s, m, h or d, as in 15m")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _background(plan: MountPlan, access: app.Access, ready: Callable[[], None], log: tuple[str, str]) -> int:

@@ -35,7 +35,12 @@ class DirectoryHandle:
     entries: tuple[tuple[str, Node], ...]
 
 
-Handle = ReadHandle | WriteHandle | DirectoryHandle
+@dataclass(frozen=True, slots=True)
+class NudgeHandle:
+    """An open by our own nudging thread: what it writes is discarded."""
+
+
+Handle = ReadHandle | WriteHandle | DirectoryHandle | NudgeHandle
 
 
 class Handles:
@@ -78,6 +83,10 @@ class Handles:
     def is_writing(self, number: int) -> bool:
         """Whether the handle of this number writes."""
         return isinstance(self._handles.get(number), WriteHandle)
+
+    def is_nudge(self, number: int) -> bool:
+        """Whether the handle of this number discards what is written."""
+        return isinstance(self._handles.get(number), NudgeHandle)
 
     def directory(self, number: int) -> DirectoryHandle:
         """The directory handle of this number.

@@ -53,6 +53,10 @@ class Inodes:
             raise KeyNotFound(f"unknown inode {number}")
         return node
 
+    def is_known(self, node: Node) -> bool:
+        """Whether the kernel refers to this node now."""
+        return node.path in self._numbers
+
     def forget(self, references: Iterable[tuple[int, int]]) -> None:
         """The kernel gives references back."""
         for number, count in references:

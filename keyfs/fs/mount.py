@@ -30,6 +30,7 @@ class MountPlan:
     read_only: bool
     allow_other: bool
     extra: tuple[str, ...] = ()
+    serve_stale_s: float = 3600.0
 
     def options(self) -> set[str]:
         """What goes to the kernel. Never `default_permissions`: keyfs does its own checks, see policy."""
@@ -80,6 +81,7 @@ async def _serve(
                 nursery.start_soon(_stop_on_signal, signals)
                 nursery.start_soon(broker.follow, watch)
                 nursery.start_soon(_announce, plan.mountpoint, on_ready, failures)
+                operations.wake_watchers(plan.mountpoint)
                 await pyfuse3.main()
                 nursery.cancel_scope.cancel()
             if not await broker.drain(DRAIN_S):

@@ -16,13 +16,15 @@ from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
 from keyfs.core.tree import ROOT, Facts, Kind, Node, key_node, parent_of
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.attrs import entry_attributes
-from keyfs.fs.handles import DirectoryHandle, Handles, ReadHandle, WriteHandle
+from keyfs.fs.handles import DirectoryHandle, Handles, NudgeHandle, ReadHandle, WriteHandle
 from keyfs.fs.inodes import Inodes
+from keyfs.fs.nudge import Nudger
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, WRITE_WITHIN_S, replies, swallows
 from keyfs.logs import event
 
 NAME_MAX: Final = 255
+STATE_XATTR: Final = b"user.keyfs.state"
 NEW_FILE: Final = Facts(mode=0o600, size=0, mtime_ns=0)
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,12 @@ class KeyfsOperations(Refusals):
         self._owner = owner
         self._inodes = Inodes()
         self._handles = Handles()
+        self._nudger: Nudger | None = None
+
+    def wake_watchers(self, mountpoint: str) -> None:
+        """From now on wake inotify watchers under *mountpoint* when keys change by other hands."""
+        self._nudger = Nudger(mountpoint, self._inodes.is_known)
+        self._broker.on_change(self._nudger.tell)
 
     @replies(METADATA_WITHIN_S)
     async def lookup(
@@ -131,6 +139,8 @@ class KeyfsOperations(Refusals):
             self._demand(ctx, node, READ)
             snapshot = await self._broker.snapshot(node)
             return _file_info(self._handles.add(ReadHandle(node, inode, ctx.pid, snapshot)))
+        if self._nudger is not None and self._nudger.is_own(ctx.pid):
+            return _file_info(self._handles.add(NudgeHandle()))
         self._demand(ctx, node, WRITE)
         staged = await self._broker.stage(node, truncate=bool(flags & os.O_TRUNC))
         return _file_info(self._handles.add(WriteHandle(node, staged, self._facts(node))))
@@ -157,6 +167,8 @@ class KeyfsOperations(Refusals):
     @replies(METADATA_WITHIN_S)
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Bytes for the version in the making."""
+        if self._handles.is_nudge(fh):
+            return len(buf)
         return self._handles.writing(fh).staged.write(off, buf)
 
     @replies(WRITE_WITHIN_S)
@@ -175,6 +187,19 @@ class KeyfsOperations(Refusals):
     async def release(self, fh: int) -> None:
         """The end of a handle. Nobody hears of an error here, so nothing is committed here."""
         self._handles.remove(fh)
+
+    @replies(METADATA_WITHIN_S)
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """`user.keyfs.state`: whether what is served is fresh. Nothing else; ACLs are not supported."""
+        if name == STATE_XATTR:
+            self._broker.freshness.look()
+            return self._broker.freshness.state.encode()
+        raise FUSEError(pyfuse3.ENOATTR if name.startswith(b"user.") else errno.ENOTSUP)
+
+    @replies(METADATA_WITHIN_S)
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """The one that `getxattr` knows."""
+        return (STATE_XATTR,)
 
     @replies(METADATA_WITHIN_S)
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:

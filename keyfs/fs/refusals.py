@@ -1,6 +1,5 @@
 """What a key store mounted as files does not do, each with one honest errno from memory."""
 
-from collections.abc import Sequence
 from errno import ENOTSUP
 
 import pyfuse3
@@ -66,16 +65,6 @@ class Refusals(pyfuse3.Operations):
     ) -> None:
         """Names of keys are fixed."""
         raise OperationRefused("names of keys are fixed")
-
-    @replies(METADATA_WITHIN_S)
-    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """No extended attributes; `ls -l` asks for three of them for each file."""
-        raise FUSEError(ENOATTR if name.startswith(b"user.") else ENOTSUP)
-
-    @replies(METADATA_WITHIN_S)
-    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """No extended attributes."""
-        return ()
 
     @replies(METADATA_WITHIN_S)
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:

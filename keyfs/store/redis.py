@@ -169,7 +169,7 @@ class RedisStore:
         return self._prefix.encode() + os.fsencode(name)
 
     def _unlike_all(self, name: str) -> str:
-        """An identity for bytes that were not read: equal to no other, so that nothing cached passes for them."""
+        """An identity for bytes that were not read: equal to no other, so nothing cached passes for them."""
         return f"?{next(self._unread)}:{name}"
 
     def _values(self, names: Iterable[str]) -> dict[str, Any]:
