@@ -6,7 +6,10 @@ A name is relative and has one to three parts joined by `/`; no part is empty, `
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+DEPTH_LIMIT: Final = 3
+"""How many parts a name can have; directories below that hold no blobs."""
 
 from keyfs.errors import KeyfsError
 
@@ -163,4 +166,5 @@ def parent(name: str) -> str:
 
 def parts_are_safe(name: str) -> bool:
     """Whether *name* obeys the form that this module's first lines state."""
-    return "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+    parts = name.split("/")
+    return "\0" not in name and len(parts) <= DEPTH_LIMIT and not {"", ".", ".."}.intersection(parts)

@@ -4,11 +4,11 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.store.base import DEPTH_LIMIT, Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
 from keyfs.store.beside import Beside
 from keyfs.store.files import (
     DIRECTORY_MODE,
@@ -22,8 +22,6 @@ from keyfs.store.files import (
 )
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import translated
-
-DEPTH_LIMIT = 3  # parts of a name; deeper directories hold no blobs
 
 
 class DirectoryStore:
@@ -70,25 +68,27 @@ class DirectoryStore:
         """See `Store.list_all`. Symbolic links, sockets and the like are strays, never followed."""
         listing = Listing({}, {})
         for root in self._roots():
-            with translated(f"list {root}"):
-                if not root.is_dir():
-                    raise StoreUnavailable(f"the key store {root} is gone")
+            with self._medium(f"list {root}"):
                 self._walk(root, "", listing)
         return listing
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""
-        with translated(f"list {directory}"), suppress(FileNotFoundError, NotADirectoryError):
-            return {name: blob_stat(facts) for name, facts in _files_in(self._path(directory), directory, {})}
-        return {}
+        path = self._path(directory)
+        try:
+            with self._medium(f"list {directory}"):
+                return {name: blob_stat(facts) for name, facts in _files_in(path, directory, {})}
+        except KeyNotFound:
+            return {}
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`; None too for what is no regular file."""
-        with translated(f"look at {name}"):
-            try:
-                facts = self._path(name).lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        path = self._path(name)
+        try:
+            with self._medium(f"look at {name}"):
+                facts = path.lstat()
+        except KeyNotFound:
+            return None
         return blob_stat(facts) if stat.S_ISREG(facts.st_mode) else None
 
     def stat_many(self, names: Iterable[str]) -> dict[str, BlobStat]:
@@ -107,7 +107,7 @@ class DirectoryStore:
 
     def get(self, name: str) -> Blob:
         """See `Store.get`. A file that is renamed over while it is read is still read whole."""
-        with translated(f"read {name}"):
+        with self._medium(f"read {name}"):
             return read_file(self._path(name))
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
@@ -115,7 +115,7 @@ class DirectoryStore:
         plan = tuple(replacements)
         staged: list[Path] = []
         archived: list[Path] = []
-        with translated(f"write {plan[0].name}"):
+        with self._medium("write to the key store"):
             try:
                 for item in plan:
                     self._stage(item, staged)
@@ -137,14 +137,14 @@ class DirectoryStore:
         for name in names:
             path = self._path(name)
             self._step(f"delete {name}")
-            with translated(f"delete {name}"):
-                path.unlink(missing_ok=True)
-                if path.parent.is_dir():
-                    sync_directory(path.parent)
+            with suppress(KeyNotFound), self._medium(f"delete {name}"):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                sync_directory(path.parent)
 
     def set_aside(self, name: str) -> None:
         """See `Store.set_aside`: into `D.keyfs/set-aside/`."""
-        with translated(f"set {name} aside"):
+        with self._medium(f"set {name} aside"):
             self._beside.set_aside(self._path(name), name, self._step)
 
     def lock(self) -> AbstractContextManager[None]:
@@ -166,6 +166,19 @@ class DirectoryStore:
             raise KeyNotFound(f"{name!r} is not a blob's name")
         return (self._public_root if self._is_public(name) else self._root) / name
 
+    @contextmanager
+    def _medium(self, doing: str) -> Iterator[None]:
+        """As `translated`; but only in a store that is there something can be absent."""
+        try:
+            with translated(doing):
+                yield
+        except KeyNotFound:
+            with translated(doing):
+                gone = [root for root in self._roots() if not root.is_dir()]
+            if gone:
+                raise StoreUnavailable(f"the key store {gone[0]} is gone") from None
+            raise
+
     def _walk(self, root: Path, directory: str, listing: Listing) -> None:
         depth = directory.count("/") + 1 if directory else 0
         subdirectories: list[str] = []
@@ -175,10 +188,11 @@ class DirectoryStore:
             else:
                 listing.blobs[name] = blob_stat(facts)
         for name in subdirectories:
-            if depth + 1 < DEPTH_LIMIT:
-                self._walk(root, name, listing)
-            else:
+            if depth + 1 >= DEPTH_LIMIT:
                 listing.strays[name] = "directory too deep to hold keys"
+                continue
+            with suppress(FileNotFoundError):  # removed since its name was read
+                self._walk(root, name, listing)
 
     def _is_misplaced(self, root: Path, name: str) -> bool:
         split = self._public_root != self._root
@@ -186,7 +200,7 @@ class DirectoryStore:
 
     def _stage(self, item: Replacement, staged: list[Path]) -> None:
         target = self._path(item.name)
-        make_directory(target.parent, self._owner)
+        self._make_parents(target, item.name)
         path = self._beside.stage_path(target)
         self._step(f"stage {item.name}")
         staged.append(path)
@@ -199,28 +213,32 @@ class DirectoryStore:
             return
         target = self._path(item.archive)
         self._step(f"make {parent(item.archive)}")
-        make_directory(target.parent, self._owner)
+        self._make_parents(target, item.archive)
         self._step(f"archive {item.name}")
         if archive(path, target):
             archived.append(target)
         self._step(f"sync {parent(item.archive)}")
         sync_directory(target.parent)
 
+    def _make_parents(self, path: Path, name: str) -> None:
+        """Make the directories of *path* below the root; never the root itself, which may be unmounted."""
+        for directory in reversed(path.parents[: name.count("/")]):
+            make_directory(directory, self._owner)
+
 
 def _files_in(
     path: Path, directory: str, strays: dict[str, str], subdirectories: list[str] | None = None
 ) -> Iterator[tuple[str, os.stat_result]]:
     with os.scandir(path) as entries:
-        for entry in entries:
-            name = f"{directory}/{entry.name}" if directory else entry.name
-            if entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
-                    yield name, entry.stat(follow_symlinks=False)
-            elif entry.is_dir(follow_symlinks=False):
-                if subdirectories is not None:
-                    subdirectories.append(name)
-            else:
-                strays[name] = "not a regular file"
+        found = [(f"{directory}/{entry.name}" if directory else entry.name, entry) for entry in entries]
+    for name, entry in found:
+        if entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
+                yield name, entry.stat(follow_symlinks=False)
+        elif not entry.is_dir(follow_symlinks=False):
+            strays[name] = "not a regular file"
+        elif subdirectories is not None:
+            subdirectories.append(name)
 
 
 def _checked_directory(path: Path) -> Path:

@@ -33,7 +33,15 @@ def owner_to_give(root: Path) -> Owner | None:
 def blob_stat(facts: os.stat_result) -> BlobStat:
     """The facts of a regular file. A hard link has the same identity, a rewritten file another."""
     identity = f"{facts.st_dev:x}:{facts.st_ino:x}:{facts.st_mtime_ns:x}:{facts.st_size:x}"
-    return BlobStat(facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode), identity)
+    return BlobStat(facts.st_size, facts.st_mtime_ns, permissions(facts), identity)
+
+
+def permissions(facts: os.stat_result) -> int:
+    """The nine permission bits, which are all that Acra looks at.
+
+    A directory made below a set-group-ID directory inherits that bit; it opens nothing to anyone.
+    """
+    return facts.st_mode & 0o777
 
 
 def read_file(path: Path) -> Blob:

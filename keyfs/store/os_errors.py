@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from keyfs.errors import AccessDenied, KeyfsError, KeyNotFound, ReadOnly, StoreFull, StoreUnavailable
+from keyfs.errors import (
+    AccessDenied,
+    InvalidName,
+    KeyfsError,
+    KeyNotFound,
+    ReadOnly,
+    StoreFull,
+    StoreUnavailable,
+)
 
 _BY_ERRNO: Final[dict[int, type[KeyfsError]]] = {
     errno.ENOENT: KeyNotFound,
     errno.ENOTDIR: KeyNotFound,
+    errno.ELOOP: KeyNotFound,  # a symbolic link lies where a blob would: never followed
+    errno.ENAMETOOLONG: InvalidName,
     errno.EACCES: AccessDenied,
     errno.EPERM: AccessDenied,
     errno.EROFS: ReadOnly,
@@ -27,7 +37,7 @@ def translated(doing: str) -> Iterator[None]:
         doing: what was tried, for the message: a verb and a path.
 
     Raises:
-        KeyNotFound, AccessDenied, ReadOnly, StoreFull, StoreUnavailable: by errno.
+        KeyNotFound, InvalidName, AccessDenied, ReadOnly, StoreFull, StoreUnavailable: by errno.
     """
     try:
         yield

@@ -1,0 +1,92 @@
+"""`MemoryStore`: a verified fake. It passes the suite that every driver passes, and needs no medium."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from keyfs.errors import KeyNotFound, StoreUnavailable
+from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.testing.medium import Medium, MemoryWatch
+
+
+class MemoryStore:
+    """Blobs in a dict."""
+
+    name_limit: int | None = None
+
+    def __init__(self, medium: Medium | None = None) -> None:
+        self.medium = medium or Medium()
+
+    def describe(self) -> str:
+        """`memory:`."""
+        return "memory:"
+
+    def list_all(self) -> Listing:
+        """See `Store.list_all`."""
+        with self._at() as blobs:
+            return Listing({name: blob.stat for name, blob in blobs.items()}, dict(self.medium.strays))
+
+    def list_under(self, directory: str) -> dict[str, BlobStat]:
+        """See `Store.list_under`."""
+        with self._at(directory) as blobs:
+            return {name: blob.stat for name, blob in blobs.items() if parent(name) == directory}
+
+    def stat(self, name: str) -> BlobStat | None:
+        """See `Store.stat`."""
+        with self._at(name) as blobs:
+            return blobs[name].stat if name in blobs else None
+
+    def get(self, name: str) -> Blob:
+        """See `Store.get`."""
+        with self._at(name) as blobs:
+            if name not in blobs:
+                raise KeyNotFound(f"no blob {name}")
+            return blobs[name]
+
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
+        """See `Store.supersede`: everything is looked at before anything is changed."""
+        plan = tuple(replacements)
+        archives = [(item.archive, item.name) for item in plan if item.archive is not None]
+        with self._at(*(item.name for item in plan), *(archive for archive, _ in archives)) as blobs:
+            old = {archive: blobs[name] for archive, name in archives if name in blobs}
+            taken = [archive for archive, blob in old.items() if blobs.get(archive, blob) is not blob]
+            if taken:
+                raise StoreUnavailable(f"{taken[0]} is taken")
+            for archive, blob in old.items():
+                self.medium.set(archive, blob)
+            for item in plan:
+                self.medium.put(item.name, item.data, item.mode, item.mtime_ns)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `Store.delete`."""
+        for name in names:
+            with self._at(name):
+                self.medium.set(name, None)
+
+    def set_aside(self, name: str) -> None:
+        """See `Store.set_aside`: to `Medium.aside`."""
+        with self._at(name):
+            self.medium.aside.append(self.get(name))
+            self.medium.set(name, None)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See `Store.lock`. Waits for ever: in one process a stuck writer is a bug to be seen."""
+        with self.medium.writers:
+            yield
+
+    def watch(self) -> MemoryWatch:
+        """See `Store.watch`."""
+        return MemoryWatch(self.medium)
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    @contextmanager
+    def _at(self, *names: str) -> Iterator[dict[str, Blob]]:
+        """One step on the medium, with names that can exist."""
+        if not all(map(parts_are_safe, names)):
+            raise KeyNotFound(f"not the names of blobs: {names}")
+        with self.medium.guard:
+            if self.medium.is_gone:
+                raise StoreUnavailable("the memory store is gone")
+            yield self.medium.blobs
