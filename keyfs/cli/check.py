@@ -1,9 +1,6 @@
 """`keyfs check`: is the key store whole?"""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
@@ -12,6 +9,7 @@ from keyfs.broker.check import Finding, Report, verify_master_key
 from keyfs.broker.check import check as check_store
 from keyfs.cli.exitcodes import FINDINGS, OK
 from keyfs.cli.options import Invocation, json_option, opens_key_store
+from keyfs.cli.progress import progress_bar
 
 
 @click.command(short_help="Is the key store whole?")
@@ -22,7 +20,7 @@ def check(invocation: Invocation, *, repair: bool, as_json: bool) -> int:
     """Open every blob, parse every name, look for what is left over. Exit 1 if something is wrong."""
     keys, writer = invocation.open()
     verify_master_key(keys)
-    with _progress() as progress:
+    with progress_bar("opening blobs") as progress:
         report = check_store(keys, writer if repair else None, progress)
     keys.close()
     if as_json:
@@ -46,17 +44,3 @@ def _verdict(finding: Finding) -> str:
     if finding.is_repaired:
         return "mended"
     return "note" if finding.is_note else "fault"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, when someone is there to see it."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _all: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
-    from rich.progress import Progress  # noqa: PLC0415 - as above
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("opening blobs", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -15,6 +15,7 @@ from keyfs.errors import KeyfsError
 # Imported only when called: `keyfs list` must not pay for trio and pyfuse3.
 _COMMANDS: Final = {
     "check": "keyfs.cli.check:check",
+    "copy": "keyfs.cli.copy:copy",
     "destroy": "keyfs.cli.keys:destroy",
     "doctor": "keyfs.cli.doctor:doctor",
     "generate": "keyfs.cli.keys:generate",

@@ -120,6 +120,13 @@ class Layout(Protocol):
             OperationRefused: keys of this purpose are only read.
         """
 
+    def check_fits(self, ref: KeyRef, name_limit: int | None) -> None:
+        """Nothing, if the ring's names fit on a medium with that limit.
+
+        Raises:
+            ClientIdTooLong: they do not.
+        """
+
     def check_readable(self, ref: KeyRef, part: Part) -> None:
         """Nothing, if the part's permission bits are as Acra demands.
 

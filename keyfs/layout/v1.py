@@ -61,9 +61,13 @@ class LayoutV1:
         return (secret_name(ref) if ref.client is None else ref.client).encode("ascii")
 
     def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
-        """See `Layout.check_writable`; Acra must be able to rotate the key too."""
+        """See `Layout.check_writable`."""
         if ref.purpose.is_legacy:
             raise OperationRefused(f"{ref}: legacy keys are only read")
+        self.check_fits(ref, name_limit)
+
+    def check_fits(self, ref: KeyRef, name_limit: int | None) -> None:
+        """See `Layout.check_fits`; Acra must be able to rotate the key too."""
         longest = self.places(ref).names[-1]
         room = None if name_limit is None else name_limit - TEMPORARY_DIGITS
         if ref.client is not None and room is not None and len(longest) > room:

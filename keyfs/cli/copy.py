@@ -1,0 +1,37 @@
+"""`keyfs copy`: a key store to another place."""
+
+import click
+
+from keyfs import app, logs
+from keyfs.broker.check import verify_master_key
+from keyfs.broker.copying import copy as copy_store
+from keyfs.cli.options import config_option, legacy_option, log_level_option, master_key_option
+from keyfs.cli.progress import progress_bar
+
+
+@click.command(short_help="Copy a key store to another place.")
+@config_option
+@master_key_option
+@legacy_option
+@log_level_option
+@click.argument("source", metavar="SRC-URI")
+@click.argument("target", metavar="DST-URI")
+def copy(*, master_key: str, legacy: bool, log_level: str, source: str, target: str) -> None:
+    """Copy every key with its history, from a directory to Redis or back, still sealed.
+
+    Can be stopped and run again. Every blob is opened before and after; different bytes at the destination
+    are never overwritten. A directory has to be made first, with keyfs init.
+    """
+    logs.configure(log_level, "stderr")
+    here, _ = app.open_keys(app.Access(source, master_key, legacy))
+    there, _ = app.open_keys(app.Access(target, master_key, legacy))
+    for keys in (here, there):
+        keys.load()
+    verify_master_key(here)
+    with progress_bar("copying keys") as progress:
+        report = copy_store(here, there, progress)
+    for name in report.left_out:
+        click.echo(f"left out {name}: {here.index.strays[name]}", err=True)
+    click.echo(f"{report.copied} blobs copied, {report.already_there} were there already", err=True)
+    here.close()
+    there.close()
