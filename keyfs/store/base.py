@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from keyfs.errors import KeyfsError
+
 DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
-
-from keyfs.errors import KeyfsError
 
 
 @dataclass(frozen=True, slots=True)

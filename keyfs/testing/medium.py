@@ -39,6 +39,9 @@ class Medium:
 class MemoryWatch:
     """Collects names; None among them stands for events that were lost."""
 
+    waits = True
+    is_connected = True
+
     def __init__(self, medium: Medium) -> None:
         self._medium = medium
         self._names: set[str | None] = set()

@@ -1,9 +1,10 @@
 """`MemoryStore`: a verified fake. It passes the suite that every driver passes, and needs no medium."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from keyfs.errors import KeyNotFound, StoreUnavailable
+from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
 from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
 from keyfs.testing.medium import Medium, MemoryWatch
 
@@ -12,9 +13,14 @@ class MemoryStore:
     """Blobs in a dict."""
 
     name_limit: int | None = None
+    lists_directories = True
 
     def __init__(self, medium: Medium | None = None) -> None:
         self.medium = medium or Medium()
+
+    def now_ns(self) -> int:
+        """See `Store.now_ns`: this host's clock."""
+        return time.time_ns()
 
     def describe(self) -> str:
         """`memory:`."""
@@ -34,6 +40,20 @@ class MemoryStore:
         """See `Store.stat`."""
         with self._at(name) as blobs:
             return blobs[name].stat if name in blobs else None
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, BlobStat]:
+        """See `Store.stat_many`."""
+        return {name: facts for name in names if (facts := self.stat(name)) is not None}
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
+        """See `Store.get_many`."""
+        found: dict[str, Blob | KeyfsError] = {}
+        for name in names:
+            try:
+                found[name] = self.get(name)
+            except KeyNotFound as exc:
+                found[name] = exc
+        return found
 
     def get(self, name: str) -> Blob:
         """See `Store.get`."""
