@@ -59,13 +59,11 @@ class BlobReader:
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
-        part = version.part(half)
+        if self._cached(version.part(half)) is None:
+            return False
+        if half is Half.SECRET or version.secret is None:
+            return True
         with self._lock:
-            cached = self._cache.get(part.name)
-            if cached is None or cached[0] != part.stat:
-                return False
-            if half is Half.SECRET or version.secret is None:
-                return True
             return version.secret.stat.identity in self._derived
 
     def fetch(self, part: Part) -> Blob:
@@ -75,10 +73,9 @@ class BlobReader:
             KeyNotFound: it went away since the index saw it.
             StoreUnavailable, AccessDenied: as `Store.get`.
         """
-        with self._lock:
-            cached = self._cache.get(part.name)
-        if cached is not None and cached[0] == part.stat:
-            return cached[1]
+        cached = self._cached(part)
+        if cached is not None:
+            return cached
         blob = self._store.get(part.name)
         with self._lock:
             self._cache[part.name] = (part.stat, blob)
@@ -87,10 +84,14 @@ class BlobReader:
     def prefetch(self, parts: Collection[Part]) -> None:
         """Bring blobs into memory in one round trip; one that cannot be read is left for `fetch` to tell.
 
+        Those in memory are not asked for: who waited for its turn may have got them meanwhile.
+
         Raises:
             StoreUnavailable: as `Store.get_many`.
         """
-        by_name = {part.name: part for part in parts}
+        by_name = {part.name: part for part in parts if self._cached(part) is None}
+        if not by_name:
+            return
         for name, blob in self._store.get_many(by_name).items():
             if isinstance(blob, Blob):
                 with self._lock:
@@ -126,6 +127,11 @@ class BlobReader:
         if version.secret is None or version.public is None:
             return True
         return self._derive(ref, version.secret) == self.fetch(version.public).data
+
+    def _cached(self, part: Part) -> Blob | None:
+        with self._lock:
+            cached = self._cache.get(part.name)
+        return cached[1] if cached is not None and cached[0] == part.stat else None
 
     def _open_part(self, ref: KeyRef, half: Half, part: Part) -> Opened:
         self._layout.check_readable(ref, part)

@@ -138,8 +138,8 @@ class RedisWatch:
                 self._closed.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, PAUSE_S[1])
             else:
+                self._note((), lost=True)  # first: who sees the connection must see that something was missed
                 self._connected = True
-                self._note((), lost=True)
                 event(_log, logging.INFO, "watch.back")
                 return
 
