@@ -11,7 +11,7 @@ import pyfuse3
 from pyfuse3 import FUSEError
 
 from keyfs.broker.broker import KeyBroker
-from keyfs.core.names import CURRENT, Half
+from keyfs.core.names import CLIENT_ID_MAX, CURRENT, Half
 from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
 from keyfs.core.tree import ROOT, Facts, Kind, Node, key_node, parent_of
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
@@ -23,7 +23,7 @@ from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, WRITE_WITHIN_S, replies, swallows
 from keyfs.logs import event
 
-NAME_MAX: Final = 255
+NAME_MAX: Final = CLIENT_ID_MAX  # one more than on most media: Redis keeps such a key, so it has to open
 STATE_XATTR: Final = b"user.keyfs.state"
 NEW_FILE: Final = Facts(mode=0o600, size=0, mtime_ns=0)
 _log = logging.getLogger(__name__)

@@ -3,12 +3,13 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from keyfs.core.stamps import parse_stamp
 from keyfs.testing.stores import Manifest
 
 MODERN = ("audit-log", "hmac-sym", "poison-record", "poison-record-sym", "storage", "storage-sym")
@@ -90,6 +91,31 @@ def expected_of_real(manifest: Manifest) -> list[Expected]:
     return expected
 
 
+def expected_of_redis(manifest: Manifest) -> list[Expected]:
+    """As `expected_of_real`; Redis keeps no times: a version became current when the one before retired."""
+    versions = [version for version in manifest["versions"] if version["state"] != "destroyed"]
+    halves = [(_purpose(version["kind"]), version) for version in versions]
+    private = {(p, v["client"], v["version"]): v for p, v in halves if not _is_public(v["kind"])}
+    labels = {key: first.get("rotated_at", "current") for key, first in private.items()}
+    return _with_times(
+        Expected(
+            purpose,
+            version["client"],
+            labels[purpose, version["client"], version["version"]],
+            _is_public(version["kind"]),
+            bytes.fromhex(version["plaintext_hex"]),
+            None,
+        )
+        for purpose, version in halves
+    )
+
+
+def expected_of_small_redis(dump: Manifest) -> list[Expected]:
+    """Every key of the small dump; entries without a kind belong to others."""
+    files = [entry for entry in dump["entries"] if "kind" in entry]
+    return _with_times(expected_of_small({"files": files}))
+
+
 def expected_of_small(manifest: Manifest) -> list[Expected]:
     """Every file that is a sound key; halves of a pair belong together by rank."""
     rings: dict[tuple[str, str | None, bool], list[dict[str, Any]]] = {}
@@ -117,6 +143,24 @@ def listed_by_acra(listing: list[dict[str, Any]]) -> Counter[Listed]:
         )
         for row in listing
     )
+
+
+def _with_times(expected: Iterable[Expected]) -> list[Expected]:
+    """The time of each version is the stamp of the one before it; that of the oldest is not known."""
+    found = list(expected)
+    labels: dict[tuple[str, str | None], list[str]] = {}
+    for one in found:
+        if not one.public and one.version != "current":
+            labels.setdefault((one.purpose, one.client), []).append(one.version)
+    timed = []
+    for one in found:
+        before = [
+            label
+            for label in labels.get((one.purpose, one.client), [])
+            if one.version == "current" or label < one.version
+        ]
+        timed.append(replace(one, written_ns=parse_stamp(max(before)) if before else None))
+    return timed
 
 
 def _by_age(files: list[dict[str, Any]]) -> list[dict[str, Any]]:

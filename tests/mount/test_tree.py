@@ -229,7 +229,8 @@ def test_the_inventories_are_what_keyfs_list_prints(writable: View, read_only: V
 
 def test_extended_attributes_are_answered_from_memory(writable: View) -> None:
     for path in (writable.root, writable.root / "storage/alice1/current", writable.root / ".keyfs/status"):
-        assert os.listxattr(path) == []
+        assert os.listxattr(path) == ["user.keyfs.state"]
+        assert os.getxattr(path, "user.keyfs.state") == b"fresh"
         for name, number in [
             ("user.x", errno.ENODATA),
             ("security.selinux", errno.ENOTSUP),
@@ -242,6 +243,6 @@ def test_extended_attributes_are_answered_from_memory(writable: View) -> None:
 def test_statfs_counts_keys_and_has_no_room(writable: View) -> None:
     facts = os.statvfs(writable.root)
     assert (facts.f_files, facts.f_ffree) == (len(list(writable.root.glob("[a-z]*/*"))), 0)
-    assert (facts.f_namemax, facts.f_bfree) == (255, 0)
+    assert (facts.f_namemax, facts.f_bfree) == (256, 0)
     for command in (["df", str(writable.root)], ["stat", "-f", str(writable.root)]):
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
