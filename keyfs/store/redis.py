@@ -189,7 +189,7 @@ class RedisStore:
 
     def _measure(self, names: list[str], listing: Listing) -> None:
         pipe = self._client.pipeline(transaction=False)
-        good = []
+        good, empty = [], []
         for name in names:
             if parts_are_safe(name):
                 good.append(name)
@@ -203,6 +203,9 @@ class RedisStore:
                 listing.strays[name] = "not a string in Redis"
             elif length:
                 listing.blobs[name] = stat_from_length(length, tail, self._unlike_all(name))
+            else:
+                empty.append(name)
+        listing.blobs.update(self.stat_many(empty))  # gone meanwhile, or a temporary that was never filled
 
     def _supersede_at_once(self, client: Client, plan: tuple[Replacement, ...]) -> None:
         # One connection for all of it: WAIT speaks of what this very connection wrote.

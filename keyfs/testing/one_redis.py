@@ -9,6 +9,7 @@ from pathlib import Path
 
 import redis
 
+from keyfs.store.redis_client import Client
 from keyfs.testing.waiting import wait_until
 
 START_S = 10.0
@@ -23,7 +24,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def client(self) -> redis.Redis:
+    def client(self) -> Client:
         """A new connection."""
         return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=20)
 

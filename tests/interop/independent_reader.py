@@ -4,12 +4,14 @@ It is stricter than Acra. What Acra passes over with a warning it collects in `C
 refuses, or never writes, it refuses.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,11 +90,39 @@ def read_store(private: Path, public: Path | None, master_key: bytes) -> Content
         for name, path in _files(root):
             if public is not None and (".pub" in name) != (root == public):
                 raise StoreRefused(f"{path}: in the wrong directory")
-            found = _found(name, path, master_key)
-            if found is None:
+            key = _key_of(name.partition(".old/")[0])
+            if key is None:
                 ignored.append(path)
-            else:
-                keys.append(found)
+                continue
+            wanted = 0o644 if key[2] == "public" else 0o600
+            if _mode(path) != wanted:
+                raise StoreRefused(f"{path} has mode {_mode(path):o}")
+            keys.append(_found(key, name, path, path.read_bytes(), master_key))
+    return _contents(keys, ignored)
+
+
+def read_redis(dump: Mapping[str, str], prefix: str, master_key: bytes) -> Contents:
+    """Everything in a key store in Redis, from all plain strings of the database by name.
+
+    Raises:
+        StoreRefused: something is not as Acra writes it.
+    """
+    keys: list[Found] = []
+    ignored: list[Path] = []
+    for redis_key, value in dump.items():
+        name = redis_key.removeprefix(f"{prefix}/")
+        if name == redis_key:
+            continue
+        _check_redis_name(name)
+        key = _key_of(name.partition(".old/")[0])
+        if key is None:
+            ignored.append(Path(redis_key))
+        else:
+            keys.append(_found(key, name, Path(redis_key), _from_base64(redis_key, value), master_key))
+    return _contents(keys, ignored)
+
+
+def _contents(keys: list[Found], ignored: list[Path]) -> Contents:
     keys.sort(key=lambda key: (key.purpose, key.client or "", key.half, key.stamp is None, key.stamp or ""))
     for ring in _rings(keys):
         _check_pairs(ring)
@@ -188,16 +218,31 @@ def _files_of_directory(root: Path, path: Path, name: str) -> Iterator[tuple[str
         yield f"{name}/{entry.name}", entry
 
 
-def _found(name: str, path: Path, master_key: bytes) -> Found | None:
+def _check_redis_name(name: str) -> None:
+    """As far as a name with slashes would be checked on a file system."""
     current, slash, stamp = name.partition(".old/")
-    key = _key_of(current)
-    if key is None:
-        return None
+    if "/" in current.removeprefix(".poison_key/"):
+        raise StoreRefused(f"{name} is in a directory that no key has")
+    if slash and not STAMP.fullmatch(stamp):
+        raise StoreRefused(f"{stamp!r} is no rotation stamp")
+    if not slash and name.endswith("old"):
+        raise StoreRefused(f"{name} is no directory")
+
+
+def _from_base64(redis_key: str, value: str) -> bytes:
+    """What a value holds, if it is in the one form that Acra writes."""
+    try:
+        data = base64.b64decode(value, validate=True)
+    except binascii.Error as exc:
+        raise StoreRefused(f"{redis_key} holds no base64") from exc
+    if base64.b64encode(data).decode() != value:
+        raise StoreRefused(f"{redis_key} holds base64 of another form")
+    return data
+
+
+def _found(key: tuple[str, str | None, str], name: str, path: Path, data: bytes, master_key: bytes) -> Found:
     purpose, client, half = key
-    wanted = 0o644 if half == "public" else 0o600
-    if _mode(path) != wanted:
-        raise StoreRefused(f"{path} has mode {_mode(path):o}")
-    data = path.read_bytes()
+    current, slash, stamp = name.partition(".old/")
     plaintext = data if half == "public" else unseal(data, master_key, (client or current).encode())
     _check_material(purpose, half, plaintext)
     return Found(purpose, client, half, stamp if slash else None, plaintext, path)

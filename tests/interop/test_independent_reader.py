@@ -10,7 +10,15 @@ from pathlib import Path
 
 import independent_reader
 import pytest
-from independent_reader import StoreRefused, check_listed, container_payload, public_of, read_store, unseal
+from independent_reader import (
+    StoreRefused,
+    check_listed,
+    container_payload,
+    public_of,
+    read_redis,
+    read_store,
+    unseal,
+)
 
 from keyfs.testing.stores import RealStore, restore_real_store
 
@@ -60,6 +68,60 @@ def test_it_reads_every_version_that_acra_wrote(name: str, tmp_path: Path) -> No
     }
     assert found == modern
     assert len(contents.keys) + len(contents.ignored) == len(versions)
+
+
+def test_it_reads_every_version_that_acra_wrote_to_redis() -> None:
+    dump = json.loads((VECTORS / "v1-redis.json").read_bytes())
+    values = {entry["key"]: base64.b64decode(entry["value_base64"]).decode() for entry in dump["keys"]}
+    master_key = base64.b64decode(dump["manifest"]["master_key_env"]["ACRA_MASTER_KEY"])
+    contents = read_redis(values, ".acrakeys", master_key)
+    assert {str(key.path): key.plaintext for key in contents.keys} == {
+        f".acrakeys/{version['path']}": bytes.fromhex(version["plaintext_hex"])
+        for version in dump["manifest"]["versions"]
+        if version["state"] != "destroyed"
+    }
+    assert not contents.ignored
+
+
+def small_redis() -> tuple[dict[str, str], bytes]:
+    dump = json.loads((VECTORS / "small-redis.json").read_bytes())
+    values = {entry["key"]: entry["value"] for entry in dump["entries"]}
+    return values, bytes.fromhex(dump["master_key_hex"])
+
+
+def test_it_takes_only_what_lies_under_the_prefix() -> None:
+    values, master_key = small_redis()
+    contents = read_redis(values, ".acrakeys", master_key)
+    assert len(contents.keys) == len([name for name in values if name.startswith(".acrakeys/")])
+    assert len(contents.keys) == len(values) - 2
+
+
+SPOILED_IN_REDIS: dict[str, Callable[[dict[str, str]], object]] = {
+    "no base64": lambda values: values.update({".acrakeys/alice1_hmac": "*"}),
+    "no padding": lambda values: values.update(
+        {".acrakeys/alice1_hmac": values[".acrakeys/alice1_hmac"][:-1]}
+    ),
+    "line break": lambda values: values.update(
+        {".acrakeys/alice1_hmac": values[".acrakeys/alice1_hmac"] + "\n"}
+    ),
+    "empty temporary": lambda values: values.update({".acrakeys/alice1_hmac77": ""}),
+    "no stamp": lambda values: values.update(
+        {".acrakeys/alice1_hmac.old/1": values[".acrakeys/alice1_hmac"]}
+    ),
+    "a directory": lambda values: values.update({".acrakeys/x/alice1_hmac": values[".acrakeys/alice1_hmac"]}),
+    "half missing": lambda values: values.pop(".acrakeys/alice1_storage.pub"),
+    "blob of another key": lambda values: values.update(
+        {".acrakeys/alice1_hmac": values[".acrakeys/secure_log_key"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED_IN_REDIS.values(), ids=SPOILED_IN_REDIS)
+def test_it_refuses_what_acra_never_writes_to_redis(spoil: Callable[[dict[str, str]], object]) -> None:
+    values, master_key = small_redis()
+    spoil(values)
+    with pytest.raises(StoreRefused):
+        read_redis(values, ".acrakeys", master_key)
 
 
 @pytest.mark.parametrize("cell", [c for c in CELLS if c["mode"] == "key"], ids=lambda cell: str(cell["id"]))
