@@ -16,6 +16,7 @@ from keyfs.store.files import (
     blob_stat,
     make_directory,
     owner_to_give,
+    permissions,
     read_file,
     sync_directory,
     write_new,
@@ -255,7 +256,7 @@ def _checked_directory(path: Path) -> Path:
 
 def _checked_root(path: Path) -> Path:
     root = _checked_directory(path)
-    mode = stat.S_IMODE(root.stat().st_mode)
+    mode = permissions(root.stat())
     if mode != DIRECTORY_MODE:
         raise InsecurePermissions(
             f"{path} has mode {mode:04o}; Acra and keyfs open a key store only with 0700: chmod 700 {path}"
