@@ -75,7 +75,7 @@ class Connector:
 
     def _sentinel(self, protocol: int) -> Client:
         timeouts = {"socket_timeout": ANSWER_WITHIN_S, "socket_connect_timeout": CONNECT_WITHIN_S}
-        sentinel = Sentinel(list(self._place.hosts), sentinel_kwargs={**timeouts, "retry": _no_retry()})
+        sentinel = Sentinel(list(self._place.hosts), sentinel_kwargs={**timeouts, "retry": no_retry()})
         common = self._common(protocol)
         if self._place.tls is not None:
             common["ssl"] = True
@@ -88,7 +88,7 @@ class Connector:
             "protocol": protocol,
             "socket_timeout": ANSWER_WITHIN_S,
             "socket_connect_timeout": CONNECT_WITHIN_S,
-            "retry": _no_retry(),
+            "retry": no_retry(),
             "client_name": "keyfs",
         }
         if self._place.tls is not None:
@@ -106,7 +106,8 @@ def _tls_options(tls: TLS) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _no_retry() -> Retry:
+def no_retry() -> Retry:
+    """For redis-py: fail at the first failure."""
     return Retry(NoBackoff(), 0)
 
 
