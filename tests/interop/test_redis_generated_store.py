@@ -14,7 +14,7 @@ from own_store import ALL_KEYS
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.store.redis_client import Client
 from keyfs.testing.mounted import run_keyfs
-from keyfs.testing.one_redis import RedisServer, one_redis
+from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import SharedStore, mount_of, shared_store
 
 TRACES = json.loads((Path(__file__).parents[1] / "vectors" / "traces.json").read_bytes())["redis_v1"]
@@ -25,22 +25,21 @@ WRITES = {"SET", "SETNX", "MSET", "DEL", "UNLINK", "RENAME", "EXPIRE", "PEXPIRE"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with one_redis(tmp_path_factory.mktemp("redis")) as server:
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
         yield server
 
 
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.client as client:
-        client.flushall()
-        yield client
+def client(server: RedisServer) -> Client:
+    server.admin.flushall()
+    return server.admin
 
 
 @pytest.fixture
 def store(tmp_path: Path, server: RedisServer, client: Client) -> SharedStore:
     """A new, empty key store."""
-    return shared_store(tmp_path, server.uri(PREFIX))
+    return shared_store(tmp_path, server.unix_uri(PREFIX))
 
 
 def dump_of(client: Client) -> dict[str, str]:
@@ -174,7 +173,7 @@ def test_keyfs_writes_only_keys_of_the_store_and_its_own_lock(
     watching, done = threading.Event(), threading.Event()
 
     def watch() -> None:
-        with server.client as own, own.monitor() as monitor:
+        with server.admin.monitor() as monitor:
             watching.set()
             for seen in monitor.listen():
                 verb, *words = seen["command"].split(" ")

@@ -24,7 +24,7 @@ from acra_expectations import (
 )
 
 from keyfs.testing.mounted import mounted, run_keyfs
-from keyfs.testing.one_redis import RedisServer, one_redis
+from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.stores import Manifest
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -56,8 +56,8 @@ def run(*command: str | Path) -> str:
 
 def contents_of(server: RedisServer) -> dict[bytes, tuple[bytes | None, int]]:
     """Everything in the database: value and time to live by key."""
-    with server.client as client:
-        return {key: (client.get(key), client.pttl(key)) for key in client.keys("*")}
+    redis = server.admin
+    return {key: (redis.get(key), redis.pttl(key)) for key in redis.keys("*")}
 
 
 def dump_of(name: str) -> tuple[Manifest, str, dict[bytes, bytes], list[Expected], list[dict[str, Any]]]:
@@ -74,8 +74,8 @@ def dump_of(name: str) -> tuple[Manifest, str, dict[bytes, bytes], list[Expected
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with one_redis(tmp_path_factory.mktemp("redis")) as server:
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
         yield server
 
 
@@ -88,10 +88,9 @@ def loaded(
 ) -> Loaded:
     place = tmp_path_factory.mktemp("loaded")
     manifest, master_key, keys, expected, listed = dump_of(request.param)
-    with server.client as client:
-        client.flushall()
-        client.mset(FOREIGN | keys)
-    environment = {"KEYFS_STORE": server.uri(), "ACRA_MASTER_KEY": master_key}
+    server.admin.flushall()
+    server.admin.mset(FOREIGN | keys)
+    environment = {"KEYFS_STORE": server.unix_uri(".acrakeys"), "ACRA_MASTER_KEY": master_key}
     before = contents_of(server)
     with mounted(place / "mount", environment=environment) as mountpoint:
         found = run("find", mountpoint, "-type", "f", "-not", "-path", "*/.keyfs/*", "-printf", "%P\\n")
