@@ -106,7 +106,8 @@ class RingWriter:
         with self._keys.store.lock():
             self._keys.relist(ref)
             version = self._keys.ring(ref).version(version_id)
-            names = [part.name for part in (version.secret, version.public) if part is not None]
+            # The public half first: alone, it would look like a version of its own.
+            names = [part.name for part in (version.public, version.secret) if part is not None]
             self._keys.store.delete(names)
             self._keys.relist(ref)
         event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version_id)
@@ -118,12 +119,10 @@ class RingWriter:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
         """
         with self._keys.store.lock():
-            self._keys.relist(ref)
-            ring = self._keys.ring(ref)
-            opened = self._keys.reader.open(ref, ring.version(CURRENT), Half.SECRET)
-            public = public_half(ref.purpose, opened.material)
-            self._keys.store.supersede(self._keys.layout.plan(ring, None, public, self._clock()))
-            self._keys.relist(ref)
+            ring = self._keys.relist(ref)
+            public = None if ring is None else self._missing_public(ring)
+            if ring is not None and public is not None:
+                self._mend(ring, public)
 
     def _write(
         self,
@@ -141,6 +140,7 @@ class RingWriter:
         with self._keys.store.lock():
             ring = self._keys.relist(ref)
             _check_existence(ref, ring, must_exist)
+            ring = self._mended(ring)
             material = decide(ring)
             if material is not None:
                 self._switch(ref, ring, material, amend)
@@ -160,6 +160,47 @@ class RingWriter:
         after = self._keys.relist(ref)
         retired = after.versions[-2].id if after is not None and len(after.versions) > 1 else None
         event(_log, logging.INFO, "rotation.committed", key=str(ref), retired=retired or "-")
+
+    def _mended(self, ring: KeyRing | None) -> KeyRing | None:
+        """The ring once a rotation that stopped between the two halves is finished.
+
+        Else the next one would archive the public half of an older version as that of this one.
+        """
+        try:
+            public = None if ring is None else self._missing_public(ring)
+        except KeyfsError:
+            return ring  # a private half that cannot be read is archived as it is
+        return ring if ring is None or public is None else self._mend(ring, public)
+
+    def _missing_public(self, ring: KeyRing) -> bytes | None:
+        """The public half that belongs to the current private half and is not stored; None for none."""
+        current = ring.current
+        if not ring.ref.purpose.is_pair or current is None or current.secret is None:
+            return None
+        if current.public is not None and self._keys.reader.stored_matches(ring.ref, current):
+            return None
+        opened = self._keys.reader.open(ring.ref, current, Half.SECRET)
+        return public_half(ring.ref.purpose, opened.material)
+
+    def _mend(self, ring: KeyRing, public: bytes) -> KeyRing | None:
+        """Write the missing public half. What it supersedes is archived only with its private half."""
+        (switch,) = self._keys.layout.plan(ring, None, public, self._clock())
+        self._keys.store.supersede((switch,))
+        after = self._keys.relist(ring.ref)
+        for version in () if after is None else after.versions:
+            part = version.public
+            if part is not None and part.name == switch.archive and not self._is_proved(ring.ref, version):
+                self._keys.store.set_aside(part.name)
+                return self._keys.relist(ring.ref)
+        return after
+
+    def _is_proved(self, ref: KeyRef, version: KeyVersion) -> bool:
+        if version.secret is None:
+            return False
+        try:
+            return self._keys.reader.stored_matches(ref, version)
+        except KeyfsError:
+            return True  # a private half that cannot be read now may be readable another day
 
     def _sealed(self, ref: KeyRef, material: Secret) -> bytes:
         """The blob for *material*, proved to open again before anything is switched to it."""
