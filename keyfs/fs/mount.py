@@ -49,6 +49,8 @@ def serve(
 ) -> None:
     """Mount, answer until unmounted or told to stop by SIGTERM or SIGINT, unmount.
 
+    SIGHUP stops a mount at a terminal, which is going away; a daemon goes on.
+
     Args:
         plan: checked by `keyfs.fs.preflight`.
         operations: the handlers.
@@ -73,7 +75,7 @@ async def _serve(
 ) -> list[MountFailed]:
     failures: list[MountFailed] = []
     # Before the mount: a signal in between would leave it behind, dead.
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         _mount(operations, plan)
         try:
             async with trio.open_nursery() as nursery:
@@ -101,6 +103,9 @@ def _mount(operations: KeyfsOperations, plan: MountPlan) -> None:
 
 async def _stop_on_signal(signals: AsyncIterable[int]) -> None:
     async for number in signals:
+        if number == signal.SIGHUP and not os.isatty(0):
+            event(_log, logging.INFO, "hangup.ignored")  # a daemon's "reload"; there is nothing to reload yet
+            continue
         event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
         pyfuse3.terminate()
         return
