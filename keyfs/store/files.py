@@ -1,4 +1,4 @@
-"""Durable steps on single files: read whole, write new, archive, switch. Each is one promise."""
+"""Durable steps on single files: read whole, write new, link, move. Each is one promise."""
 
 import os
 import stat
@@ -91,8 +91,8 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def make_directory(path: Path, owner: Owner | None) -> None:
-    """Make sure that the directory exists, with mode 0700 and durable if it is new.
+def make_directory(path: Path, owner: Owner | None) -> bool:
+    """Make sure that the directory exists, with mode 0700 and durable if it is new; whether it is.
 
     Raises:
         OSError: as mkdir(2).
@@ -100,21 +100,20 @@ def make_directory(path: Path, owner: Owner | None) -> None:
     try:
         path.mkdir(DIRECTORY_MODE)
     except FileExistsError:
-        return
+        return False
     path.chmod(DIRECTORY_MODE)
     if owner is not None:
         os.chown(path, owner.uid, owner.gid)
     sync_directory(path.parent)
+    return True
 
 
-def archive(path: Path, target: Path) -> bool:
+def link(path: Path, target: Path) -> bool:
     """Give the file a second name *target*; False when it already has that name.
-
-    A hard link, so that the modification time goes on saying when the key was written. Where the medium
-    has no hard links, a durable copy with the same time.
 
     Raises:
         FileExistsError: *target* is another file.
+        PermissionError: the medium has no hard links, or the system allows none of a stranger's file.
         OSError: as link(2).
     """
     try:
@@ -123,10 +122,36 @@ def archive(path: Path, target: Path) -> bool:
         if not target.samefile(path):
             raise
         return False
-    except PermissionError:
-        blob = read_file(path)
-        write_new(target, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, None)
     return True
+
+
+def has_copy(directory: Path, blob: Blob) -> bool:
+    """Whether a file in the directory is a copy of *blob*, with the same time.
+
+    Raises:
+        OSError: as opendir(3) and open(2).
+    """
+    with os.scandir(directory) as entries:
+        found = [(Path(entry.path), entry.stat(follow_symlinks=False)) for entry in entries]
+    return any(
+        (facts.st_size, facts.st_mtime_ns) == (len(blob.data), blob.stat.mtime_ns)
+        and stat.S_ISREG(facts.st_mode)
+        and read_file(path).data == blob.data
+        for path, facts in found
+    )
+
+
+def move_copy(path: Path, target: Path, owner: Owner | None) -> None:
+    """Move a file where rename(2) cannot: its bytes are durable at *target* before it is removed here.
+
+    Raises:
+        FileExistsError: *target* exists.
+        OSError: as open(2), write(2), unlink(2).
+    """
+    blob = read_file(path)
+    write_new(target, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, owner)
+    sync_directory(target.parent)
+    path.unlink()
 
 
 def mount_id(path: Path) -> str:

@@ -1,13 +1,18 @@
 """Processes that die at a chosen step of a change, and what must hold of the key store they leave."""
 
+import base64
 import hashlib
 import os
+import pwd
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
 from acra_replica import all_versions, public_container_fits, refused_by_lister, unseal
 
 from keyfs.broker.check import check
@@ -22,6 +27,8 @@ from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
 
 MASTER = hashlib.sha256(b"the master key of the fault tests").digest()
+MASTER_TEXT = base64.b64encode(MASTER).decode()  # as ACRA_MASTER_KEY holds it
+IN_CI = bool(os.environ.get("CI"))
 Step = Callable[[str], None]
 Change = Callable[[KeyStore, RingWriter], object]
 Value = tuple[bytes, bytes]  # both halves; the second is empty for a symmetric key
@@ -49,6 +56,55 @@ class Place:
     def file(self, name: str) -> Path:
         """Where a key file lies."""
         return (self.public_root if self.public_root is not None and is_public(name) else self.root) / name
+
+
+def become_nobody() -> None:
+    """Give up the rights of root, for the rest of this process."""
+    nobody = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
+    os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
+
+
+def give_to_nobody(place: Place) -> None:
+    """Make the key store that user's; every parent lets that user through."""
+    nobody = pwd.getpwnam("nobody")
+    for path in (place.root, *place.root.rglob("*"), *beside(place).rglob("*"), beside(place)):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    for parent in [path for path in place.root.parents if path.stat().st_mode & 0o077 == 0]:
+        parent.chmod(0o711)
+
+
+def beside(place: Place) -> Path:
+    """Where keyfs keeps what is its own."""
+    return place.root.with_name(place.root.name + ".keyfs")
+
+
+def need_root(why: str) -> None:
+    """Skip the test where it cannot be done; in CI that is a failure."""
+    if os.geteuid() != 0:
+        pytest.fail(f"needs root: {why}") if IN_CI else pytest.skip(f"needs root: {why}")
+
+
+@contextmanager
+def mounted_tmpfs(
+    path: Path, options: str = "size=1m", *, is_mount: bool = True
+) -> Iterator[Callable[[str], None]]:
+    """A file system of its own at *path*; yields what remounts it. Only with *is_mount*."""
+    if not is_mount:
+        yield lambda _options: None
+        return
+    need_root("to mount a file system")
+    mount("-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(path))
+    try:
+        yield lambda changes: mount("-o", f"remount,{changes}", str(path))
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def mount(*arguments: str) -> None:
+    """Runs the command of that name."""
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from dying import (
     assert_clean,
     assert_mends,
     assert_survived,
+    become_nobody,
     die_at,
+    give_to_nobody,
+    need_root,
     values,
 )
 
@@ -25,7 +29,7 @@ from keyfs.broker.broker import KeyBroker
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.tree import Tree
-from keyfs.broker.writer import RingWriter, identity
+from keyfs.broker.writer import RingWriter
 from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.tree import key_node
@@ -70,7 +74,8 @@ def import_bytes(ref: KeyRef) -> Change:
 
 def amend(ref: KeyRef) -> Change:
     def change(keys: KeyStore, writer: RingWriter) -> None:
-        writer.import_material(ref, material(ref), amend=identity(keys.ring(ref)))
+        current = keys.ring(ref).version(CURRENT).part(Half.SECRET)
+        writer.import_material(ref, material(ref), amend=current.stat.identity)
 
     return change
 
@@ -243,4 +248,31 @@ def test_a_destruction_that_dies_can_be_repeated(tmp_path: Path, ref: KeyRef, le
         assert list(values(place.open()[0], ref)) == others
         if not death.was_killed:
             assert len(death.steps) >= least_steps
+            return
+
+
+def test_a_rotation_that_cannot_link_never_leaves_half_a_copy(tmp_path: Path) -> None:
+    """Linux allows no hard link of a file that is another user's and cannot be written: it is copied."""
+    need_root("to make a file that is another user's")
+
+    def rotate_as_nobody(_keys: KeyStore, writer: RingWriter) -> None:
+        become_nobody()
+        writer.rotate(SYMMETRIC)
+
+    for step in itertools.count():
+        place = place_with(tmp_path / str(step), SYMMETRIC, 2)
+        give_to_nobody(place)
+        key = place.root / "alice_storage_sym"
+        key.chmod(0o644)
+        os.chown(key, 0, 0)
+        before = values(place.open()[0], SYMMETRIC)
+        death = die_at(step, place, rotate_as_nobody)
+        secrets = [secret for secret, _ in values(place.open()[0], SYMMETRIC).values()]
+        assert {secret for secret, _ in before.values()} <= set(secrets)
+        assert not die_at(1000, place, rotate_as_nobody).was_killed
+        after = values(place.open()[0], SYMMETRIC)
+        assert len({secret for secret, _ in after.values()}) == len(after), "a version is there twice"
+        assert_mends(place, SYMMETRIC)
+        if not death.was_killed:
+            assert any(name.startswith("copy") for name in death.steps), "it was linked"
             return
