@@ -1,6 +1,7 @@
 """The files under `.keyfs`: status and inventory, rendered once for each state of the key store."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -42,7 +43,8 @@ def controls(keys: KeyStore, info: MountInfo) -> Mapping[str, Callable[[], bytes
         def content() -> bytes:
             generation = keys.index.generation
             if not seen or seen[0][0] != generation:
-                seen[:] = [(generation, render().encode())]
+                # A mountpoint or a store may have a path that is not UTF-8.
+                seen[:] = [(generation, os.fsencode(render()))]
             return seen[0][1]
 
         return content
