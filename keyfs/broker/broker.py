@@ -16,7 +16,7 @@ import trio
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
 from keyfs.broker.tree import Tree
-from keyfs.broker.writer import RingWriter
+from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
@@ -55,6 +55,7 @@ class KeyBroker:
         self.tree = tree
         self._offload = offload
         self._is_store_away = False
+        self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
     async def fresh(self) -> None:
         """Take in what others changed; returns at once when nothing changed.
@@ -124,20 +125,14 @@ class KeyBroker:
             RotationConflict: someone rotated since the handle read what it edits.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, OperationRefused.
         """
-        data = staged.take()
-        if data is None or node.ref is None:
-            return
-        if node.kind is Kind.ROTATE:
-            if not staged.committed:  # a shell group flushes once for each of its commands
-                made = await self._offload.write(self._writer.rotate, node.ref)
-                staged.mark_committed(made.id)
-            return
-        try:
-            made = await self._offload.write(self._import, node.ref, data, staged.base, staged.committed)
-        except InvalidMaterial as exc:
-            event(_log, logging.INFO, "import.refused", key=str(node.ref), reason=str(exc))
-            raise
-        staged.mark_committed(made.secret.stat.identity if made.secret is not None else "")
+        async with self._committing:
+            data = staged.take()
+            if data is None or node.ref is None:
+                return
+            if node.kind is Kind.ROTATE:
+                await self._offload.write(self._rotate_once, node.ref, staged)
+            else:
+                await self._commit_material(node.ref, data, staged)
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -147,7 +142,23 @@ class KeyBroker:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
 
-    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> KeyVersion:
+    def _rotate_once(self, ref: KeyRef, staged: StagedWrite) -> None:
+        """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
+        if not staged.committed:  # a shell group flushes once for each of its commands
+            staged.committed = self._writer.rotate(ref).id
+
+    async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
+        try:
+            made = await self._offload.write(self._import, ref, data, staged.base, staged.committed)
+        except InvalidMaterial as exc:
+            event(_log, logging.INFO, "import.refused", key=str(ref), reason=str(exc))
+            raise
+        if made.is_new:
+            staged.mark_committed(data, made.identity)
+        else:
+            staged.mark_unchanged(data)
+
+    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> Written:
         return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
 
     async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Secret, KeyVersion]:

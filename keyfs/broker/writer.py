@@ -7,11 +7,11 @@ again. A change that is refused on the way has changed nothing.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.purposes import Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import (
     KeyExists,
@@ -27,6 +27,19 @@ from keyfs.logs import event
 from keyfs.store.base import Replacement
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The current version after a change. Not *is_new*: it was there before, and nothing was changed."""
+
+    version: KeyVersion
+    is_new: bool
+
+    @property
+    def identity(self) -> str:
+        """What tells this version from the next; only who made a version may amend it."""
+        return _identity(self.version)
 
 
 class RingWriter:
@@ -48,7 +61,7 @@ class RingWriter:
             KeyExists: there is one.
             ClientIdTooLong, OperationRefused, StoreBusy, StoreFull, ReadOnly, AccessDenied.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=False)
+        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=False).version
 
     def rotate(self, ref: KeyRef) -> KeyVersion:
         """Generate the next version; the one before stays readable under its stamp.
@@ -57,7 +70,7 @@ class RingWriter:
             KeyNotFound: there is no key to rotate.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True)
+        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True).version
 
     def import_material(
         self,
@@ -67,7 +80,7 @@ class RingWriter:
         must_exist: bool | None = None,
         expected: str | None = None,
         amend: str | None = None,
-    ) -> KeyVersion:
+    ) -> Written:
         """Make *data* the next version. The same bytes as the current version change nothing.
 
         Args:
@@ -87,9 +100,11 @@ class RingWriter:
         material = normalise(ref.purpose, data)
 
         def decide(ring: KeyRing | None) -> Secret | None:
+            if ring is not None and self._is_current(ring, material):
+                return None
             if expected is not None and identity(ring) != expected:
                 raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
-            return None if ring is not None and self._is_current(ring, material) else material
+            return material
 
         return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
@@ -131,7 +146,7 @@ class RingWriter:
         *,
         must_exist: bool | None = None,
         amend: str | None = None,
-    ) -> KeyVersion:
+    ) -> Written:
         """The one way to a new version: look, decide, seal, prove, switch, look again.
 
         *decide* gets the ring as it is under the lock and returns the new material, None for no change.
@@ -144,7 +159,7 @@ class RingWriter:
             material = decide(ring)
             if material is not None:
                 self._switch(ref, ring, material, amend)
-            return self._keys.ring(ref).version(CURRENT)
+            return Written(self._keys.ring(ref).version(CURRENT), material is not None)
 
     def _switch(self, ref: KeyRef, ring: KeyRing | None, material: Secret, amend: str | None) -> None:
         plan = self._keys.layout.plan(
@@ -216,7 +231,7 @@ class RingWriter:
 
     def _is_current(self, ring: KeyRing, material: Secret) -> bool:
         current = ring.current
-        if current is None or current.secret is None or ring.ref.purpose.shape is Shape.PLAIN:
+        if current is None or current.secret is None:
             return False
         try:
             return self._keys.reader.open(ring.ref, current, Half.SECRET).material == material
@@ -226,13 +241,20 @@ class RingWriter:
 
 def identity(ring: KeyRing | None) -> str:
     """What tells one current version from the next; empty when there is none."""
-    current = None if ring is None else ring.current
-    part = None if current is None else (current.secret or current.public)
+    return _identity(_current(ring))
+
+
+def _identity(version: KeyVersion | None) -> str:
+    part = None if version is None else (version.secret or version.public)
     return "" if part is None else part.stat.identity
 
 
+def _current(ring: KeyRing | None) -> KeyVersion | None:
+    return None if ring is None else ring.current
+
+
 def _check_existence(ref: KeyRef, ring: KeyRing | None, must_exist: bool | None) -> None:
-    exists = ring is not None and ring.current is not None
+    exists = _current(ring) is not None
     if must_exist is True and not exists:
         raise KeyNotFound(f"there is no key {ref} to rotate: make it with keyfs generate {ref}")
     if must_exist is False and exists:
