@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from own_store import OwnStore, new_store
+from own_store import OwnStore, names_in, new_store
 
 from keyfs.testing.mounted import keyfs_environment
 
@@ -101,27 +101,21 @@ class Traced:
     store: OwnStore
     strace: str
 
+    def under_strace(self, *options: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.strace, "-f", "-qq", *options, sys.executable, "-m", "keyfs", *command],
+            env=keyfs_environment(self.store.environment) | {"PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
     def keyfs(self, *arguments: str) -> list[Operation]:
         """The operations of one command, in absolute paths."""
         log = self.store.root.parent / "strace.log"
-        command = [
-            self.strace,
-            "-f",
-            "-y",
-            "-qq",
-            "-s",
-            "0",
-            "-e",
-            f"trace={','.join(CALLS.split())}",
-            "-o",
-            str(log),
-        ]
-        subprocess.run(
-            [*command, sys.executable, "-m", "keyfs", *arguments],
-            env=keyfs_environment(self.store.environment) | {"PYTHONDONTWRITEBYTECODE": "1"},
-            check=True,
-            capture_output=True,
-        )
+        options = ["-y", "-s", "0", "-e", f"trace={','.join(CALLS.split())}", "-o", str(log)]
+        done = self.under_strace(*options, command=arguments)
+        assert done.returncode == 0, done.stderr
         lines = [re.sub(r"^\d+ +", "", line) for line in log.read_text().splitlines()]
         assert not [line for line in lines if "<unfinished" in line and str(self.store.root) in line]
         return operations(lines)
@@ -193,3 +187,43 @@ def test_both_directories_are_durable_when_public_keys_lie_apart(strace: str, tm
     last_rename = max(i for i, operation in enumerate(found) if operation.what == "rename")
     synced = {operation.path for operation in found[last_rename:] if operation.what == "sync"}
     assert synced == {str(traced.store.root), str(traced.store.public)}
+
+
+# --- where link(2) fails ---
+
+STORE_FULL, STORE_UNAVAILABLE = 15, 16
+
+
+def without_links(traced: Traced, error: str) -> subprocess.CompletedProcess[str]:
+    inject = ("-e", "trace=linkat", "-e", f"inject=linkat:error={error}", "-o", os.devnull)
+    return traced.under_strace(*inject, command=["rotate", "storage/alice"])
+
+
+@pytest.mark.parametrize("error", ["EPERM", "EACCES", "EOPNOTSUPP", "ENOSYS", "EMLINK"])
+def test_where_there_are_no_hard_links_the_retired_file_is_copied(error: str, traced: Traced) -> None:
+    """Falling back to copying. FAT says EPERM, CIFS EOPNOTSUPP, a FUSE file system without links ENOSYS."""
+    traced.store.keyfs("generate", "storage/alice")
+    names = ("alice_storage", "alice_storage.pub")
+    before = [(path.read_bytes(), path.stat()) for path in (traced.store.root / name for name in names)]
+    done = without_links(traced, error)
+    assert done.returncode == 0, done.stderr
+    for name, (content, facts) in zip(names, before, strict=True):
+        (retired,) = traced.store.history(name)
+        assert retired.read_bytes() == content
+        copied = retired.stat()
+        assert (copied.st_mode, copied.st_mtime_ns) == (facts.st_mode, facts.st_mtime_ns)
+    traced.store.contents()
+    assert traced.store.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [("ENOSPC", STORE_FULL), ("EDQUOT", STORE_FULL), ("EIO", STORE_UNAVAILABLE)]
+)
+def test_where_a_link_fails_otherwise_nothing_is_changed(error: str, code: int, traced: Traced) -> None:
+    traced.store.keyfs("generate", "storage/alice")
+    before = {path: path.read_bytes() for path in traced.store.root.iterdir()}
+    done = without_links(traced, error)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in traced.store.root.iterdir()} == before
+    assert names_in(traced.store.beside) == {"lock", "staging/"}
