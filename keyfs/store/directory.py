@@ -11,6 +11,7 @@ from keyfs.store.base import DEPTH_LIMIT, Blob, BlobStat, Listing, Replacement, 
 from keyfs.store.beside import LOCK_WAIT_S, Beside
 from keyfs.store.files import (
     DIRECTORY_MODE,
+    NO_LINKS,
     blob_stat,
     has_copy,
     link,
@@ -207,7 +208,9 @@ class DirectoryStore:
         """
         try:
             return link(path, target)
-        except PermissionError:
+        except OSError as exc:
+            if exc.errno not in NO_LINKS:
+                raise
             blob = read_file(path)
         if has_copy(target.parent, blob):
             return False

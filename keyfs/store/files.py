@@ -1,5 +1,6 @@
 """Durable steps on single files: read whole, write new, link, move. Each is one promise."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from keyfs.errors import StoreUnavailable
 from keyfs.store.base import Blob, BlobStat
 
 DIRECTORY_MODE: Final = 0o700
+# What link(2) says where the medium has no hard links (FAT: EPERM, CIFS: EOPNOTSUPP, some FUSE file systems:
+# ENOSYS), has no more of them, or where the system allows none of another user's file.
+NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 # Far above any key file; a larger one is not a key and is not loaded into memory.
 SIZE_LIMIT: Final = 1 << 20
 
@@ -113,8 +117,7 @@ def link(path: Path, target: Path) -> bool:
 
     Raises:
         FileExistsError: *target* is another file.
-        PermissionError: the medium has no hard links, or the system allows none of a stranger's file.
-        OSError: as link(2).
+        OSError: as link(2); with an errno in `NO_LINKS` where a copy has to do.
     """
     try:
         os.link(path, target, follow_symlinks=False)
