@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
+from keyfs.broker.broker import KeyBroker
+from keyfs.broker.controls import MountInfo, controls
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.secret import Secret
+from keyfs.core.stamps import rfc3339
 from keyfs.layout.v1 import LayoutV1
+from keyfs.offload import Offload
 from keyfs.seal.base import Sealer
 from keyfs.seal.keypair import generate_pair
 from keyfs.seal.pure import PureSealer
@@ -79,6 +84,22 @@ def on_store(store: Store, *, legacy: bool = False, sealer: Sealer | None = None
     keys = KeyStore(faulty, LayoutV1(legacy=legacy), sealer)
     keys.load()
     return Keys(faulty, keys, RingWriter(keys, clock), clock, sealer)
+
+
+def full_medium() -> Medium:
+    """A medium with one version of a key of every modern purpose."""
+    medium = Medium()
+    made = in_memory(medium)
+    for ref in EVERY_REF:
+        made.writer.import_material(ref, new_material(ref))
+    return medium
+
+
+def broker_on(keys: KeyStore, writer: RingWriter, *, is_writable: bool = True) -> KeyBroker:
+    """A broker as a mount has it, with a tree that shows `.keyfs` too."""
+    info = MountInfo("0", 1, "/m", "memory:", "v1", "none", "pure", not is_writable, rfc3339(NOON_NS))
+    tree = Tree(keys, controls(keys, info), is_writable=is_writable, started_ns=NOON_NS)
+    return KeyBroker(keys, writer, tree, Offload())
 
 
 def new_material(ref: KeyRef, fill: int = 0) -> bytes:
