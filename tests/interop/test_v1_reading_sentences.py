@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from own_store import ALL_FILES, ALL_KEYS, FILES, OwnStore, names_in, new_store, with_history
 
+from keyfs.testing.mounted import mounted
+
 pytest_plugins = ["own_store"]
 
 NOT_FOUND = 4
@@ -130,3 +132,26 @@ def test_a_public_key_in_the_private_directory(split_store: OwnStore, tmp_path: 
     shutil.move(tmp_path / "public-keys" / "alice_storage.pub", tmp_path / "keys")
     assert store.refusal("read", "storage/alice/current.pub")[0] == NOT_FOUND
     assert ("fault", "stray", "alice_storage.pub") in store.findings()
+
+
+@pytest.mark.parametrize(
+    ("private", "public"),
+    [("keys", "keys/public"), ("public/keys", "public")],
+    ids=["public inside", "private inside"],
+)
+@pytest.mark.usefixtures("fuse_required")
+def test_one_directory_inside_the_other(private: str, public: str, tmp_path: Path) -> None:
+    """`--keys_dir` and `--keys_dir_public` may differ; nobody says that they must lie side by side."""
+    store = OwnStore(tmp_path / private, tmp_path / public)
+    for path in sorted((store.root, tmp_path / public)):
+        path.mkdir(0o700)
+    store.keyfs("generate", "storage/alice")
+    with mounted(tmp_path / "mount", environment=store.environment) as mountpoint:
+        ring = mountpoint / "storage" / "alice"
+        before = (ring / "current").read_bytes()
+        store.keyfs("rotate", "storage/alice")
+        for label in ("current", "current.pub"):
+            assert (ring / label).read_bytes() == store.keyfs("read", f"storage/alice/{label}")
+        assert (ring / "current").read_bytes() != before
+        assert len(list(ring.glob("2*"))) == 2
+    assert store.findings() == []
