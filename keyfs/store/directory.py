@@ -57,6 +57,8 @@ class DirectoryStore:
         self._step = on_step
         self._owner = owner_to_give(self._root)
         self._beside = Beside(self._roots(), self._owner, lock_wait_s)
+        # The two roots may lie one in the other; then neither is a part of the other.
+        self._apart = frozenset({*self._roots(), self._beside.path})
 
     def describe(self) -> str:
         """`dir:PATH`, with `?public=PATH` when public keys are kept apart."""
@@ -132,7 +134,7 @@ class DirectoryStore:
 
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
-        return DirectoryWatch(self._roots(), DEPTH_LIMIT)
+        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -167,6 +169,8 @@ class DirectoryStore:
             else:
                 listing.blobs[name] = blob_stat(facts)
         for name in subdirectories:
+            if root / name in self._apart:
+                continue
             if depth + 1 >= DEPTH_LIMIT:
                 listing.strays[name] = "directory too deep to hold keys"
                 continue
