@@ -8,7 +8,7 @@ import logging
 import os
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,10 +39,11 @@ _log = logging.getLogger(__name__)
 
 
 class DirectoryWatch:
-    """Watches directory trees down to *depth* parts of a name."""
+    """Watches directory trees down to *depth* parts of a name, those *apart* only where they are a root."""
 
-    def __init__(self, roots: Iterable[Path], depth: int) -> None:
+    def __init__(self, roots: Iterable[Path], depth: int, apart: Collection[Path] = ()) -> None:
         self._depth = depth
+        self._apart = apart
         self._roots = tuple(roots)
         self._directories: dict[int, tuple[Path, str]] = {}
         self._is_blind = False  # to a part of the store; see BLIND_S
@@ -111,7 +112,8 @@ class DirectoryWatch:
 
         The watch comes before the listing, so that a file made in between is told of at least once.
         """
-        if directory.count("/") + bool(directory) >= self._depth:
+        is_too_deep = directory.count("/") + bool(directory) >= self._depth
+        if is_too_deep or (directory and root / directory in self._apart):
             return
         try:
             self._directories[self._inotify.add_watch(root / directory, _MASK)] = (root, directory)
