@@ -45,9 +45,10 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
     if is_ready and not stopped:
         return OK
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code < 0:
-        raise MountFailed(f"stopped by {signal.Signals(-code).name} before the mount was ready")
-    return code
+    if code > 0:
+        return code
+    number = stopped[0] if stopped else -code
+    raise MountFailed(f"stopped by {signal.Signals(number).name} before the mount was ready")
 
 
 def _pass_on_to(child: int) -> list[int]:

@@ -148,5 +148,5 @@ async def _announce(mountpoint: str, on_ready: Callable[[], None], failures: lis
         pyfuse3.terminate()
         return
     failures.clear()
+    on_ready()  # which turns to the daemon's own log
     event(_log, logging.INFO, "mount.ready", mountpoint=mountpoint)
-    on_ready()
