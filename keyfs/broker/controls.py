@@ -1,4 +1,4 @@
-"""The files under `.keyfs`: status and inventory, rendered once for each state of the key store."""
+"""The files under `.keyfs`: the status as it is, and the inventory, rendered once for each change of it."""
 
 import json
 import os
@@ -37,21 +37,21 @@ def controls(keys: KeyStore, info: MountInfo) -> Mapping[str, Callable[[], bytes
         }
 
     def once(render: Callable[[], str]) -> Callable[[], bytes]:
-        """Render again only after a change: `stat` and `read` must see the same length."""
+        """Render again only after a change: every `stat` asks for the length."""
         seen: list[tuple[int, bytes]] = []
 
         def content() -> bytes:
             generation = keys.index.generation
             if not seen or seen[0][0] != generation:
-                # A mountpoint or a store may have a path that is not UTF-8.
-                seen[:] = [(generation, os.fsencode(render()))]
+                seen[:] = [(generation, render().encode())]
             return seen[0][1]
 
         return content
 
     return {
-        "status": once(lambda: "".join(f"{key}: {_text(value)}\n" for key, value in status().items())),
-        "status.json": once(lambda: json.dumps(status(), indent=2) + "\n"),
+        # A mountpoint or a store may have a path that is not UTF-8.
+        "status": lambda: os.fsencode("".join(f"{key}: {_text(value)}\n" for key, value in status().items())),
+        "status.json": lambda: b"%b\n" % json.dumps(status(), indent=2).encode(),
         "inventory.json": once(lambda: as_json(inventory(keys, with_history=True))),
         "inventory.tsv": once(lambda: as_tsv(inventory(keys, with_history=True))),
     }
