@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,17 @@ def need_root(why: str) -> None:
     """Skip the test where it cannot be done; in CI that is a failure."""
     if os.geteuid() != 0:
         pytest.fail(f"needs root: {why}") if IN_CI else pytest.skip(f"needs root: {why}")
+
+
+@contextmanager
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where that can be had: kill -9 does not care for fsync, and a disk is slow."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="keyfs-fault-", dir=memory) as name:
+        yield Path(name)
 
 
 @contextmanager
