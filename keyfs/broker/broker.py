@@ -21,7 +21,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
 from keyfs.broker.reader import Opened
 from keyfs.broker.tree import Tree
-from keyfs.broker.writer import RingWriter
+from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
@@ -76,6 +76,7 @@ class KeyBroker:
         self._fetcher = Fetcher(keys.reader, offload)
         self._tell: Tell = _tell_nobody
         self._changed: set[KeyRef] = set()
+        self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
     def on_change(self, tell: Tell) -> None:
         """Have *tell* called with the keys that changed by other hands than an open file of this mount."""
@@ -151,21 +152,15 @@ class KeyBroker:
             RotationConflict: someone rotated since the handle read what it edits.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, OperationRefused.
         """
-        data = staged.take()
-        if data is None or node.ref is None:
-            return
-        if node.kind is Kind.ROTATE:
-            if not staged.committed:  # a shell group flushes once for each of its commands
-                made = await self._offload.write(self._writer.rotate, node.ref)
-                staged.mark_committed(made.id)
+        async with self._committing:
+            data = staged.take()
+            if data is None or node.ref is None:
+                return
+            if node.kind is Kind.ROTATE:
+                await self._offload.write(self._rotate_once, node.ref, staged)
                 self._changed.add(node.ref)
-            return
-        try:
-            made = await self._offload.write(self._import, node.ref, data, staged.base, staged.committed)
-        except InvalidMaterial as exc:
-            event(_log, logging.INFO, "import.refused", key=str(node.ref), reason=str(exc))
-            raise
-        staged.mark_committed(made.secret.stat.identity if made.secret is not None else "")
+            else:
+                await self._commit_material(node.ref, data, staged)
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -175,7 +170,23 @@ class KeyBroker:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
 
-    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> KeyVersion:
+    def _rotate_once(self, ref: KeyRef, staged: StagedWrite) -> None:
+        """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
+        if not staged.committed:  # a shell group flushes once for each of its commands
+            staged.committed = self._writer.rotate(ref).id
+
+    async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
+        try:
+            made = await self._offload.write(self._import, ref, data, staged.base, staged.committed)
+        except InvalidMaterial as exc:
+            event(_log, logging.INFO, "import.refused", key=str(ref), reason=str(exc))
+            raise
+        if made.is_new:
+            staged.mark_committed(data, made.identity)
+        else:
+            staged.mark_unchanged(data)
+
+    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> Written:
         return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
 
     async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:

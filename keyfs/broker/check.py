@@ -12,13 +12,14 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
-from keyfs.errors import KeyfsError, MasterKeyWrong, UnsealFailed
+from keyfs.errors import KeyfsError, KeyNotFound, MasterKeyWrong, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion
 
 PROOF_TRIES: Final = 64  # blobs tried before a master key is called wrong; a guess
 # An Acra tool takes no lock. For less than a millisecond of its rotation the store looks half-done; what
 # looks so for this long is left over.
 SETTLE_S: Final = 2.0
+PAUSE_S: Final = 0.02
 LEFTOVER: Final = "left-over"
 
 Progress = Callable[[int, int], None]
@@ -78,7 +79,10 @@ def verify_master_key(keys: KeyStore) -> None:
 
 
 def check(
-    keys: KeyStore, writer: RingWriter | None = None, progress: Progress = lambda _done, _all: None
+    keys: KeyStore,
+    writer: RingWriter | None = None,
+    progress: Progress = lambda _done, _all: None,
+    settle_s: float = SETTLE_S,
 ) -> Report:
     """Open every blob and look at every name; with *writer*, mend what can be mended safely.
 
@@ -86,29 +90,30 @@ def check(
         keys: loaded.
         writer: None to look only.
         progress: told the number of rings done and of all rings.
+        settle_s: how old something must be to count as left over.
 
     Raises:
         StoreUnavailable, StoreBusy, ReadOnly, AccessDenied: the store cannot be read, or mended.
     """
-    findings: list[Finding] = list(_strays(keys, writer))
+    findings: list[Finding] = list(_strays(keys, writer, settle_s))
     rings = sorted(keys.rings(), key=lambda ring: str(ring.ref))
     blobs = 0
     for done, ring in enumerate(rings, 1):
         blobs += sum((v.secret is not None) + (v.public is not None) for v in ring.versions)
         findings += _unreadable(keys, ring)
-        findings += _half_done(keys, ring, writer)
+        findings += _half_done(keys, ring, writer, settle_s)
         progress(done, len(rings))
     return Report(len(rings), blobs, tuple(findings))
 
 
-def _strays(keys: KeyStore, writer: RingWriter | None) -> Iterator[Finding]:
+def _strays(keys: KeyStore, writer: RingWriter | None, settle_s: float) -> Iterator[Finding]:
     for name, reason in sorted(keys.index.strays.items()):
-        if reason.startswith(LEFTOVER):
+        if not reason.startswith(LEFTOVER):
+            yield Finding("stray", name, reason, is_note=reason.startswith("legacy"))
+        elif _stays(keys, name, settle_s):
             if writer is not None:
                 _set_aside(keys, name)
             yield Finding("left-over", name, reason, is_repaired=writer is not None)
-        else:
-            yield Finding("stray", name, reason, is_note=reason.startswith("legacy"))
 
 
 def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
@@ -120,20 +125,22 @@ def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
         for half in _halves(version):
             try:
                 keys.reader.open(ring.ref, version, half).material.wipe()
+            except KeyNotFound:
+                continue  # destroyed since the listing
             except KeyfsError as exc:
                 yield Finding("unreadable", f"{ring.ref}/{version.id}", str(exc))
 
 
-def _half_done(keys: KeyStore, ring: KeyRing, writer: RingWriter | None) -> Iterator[Finding]:
+def _half_done(
+    keys: KeyStore, found: KeyRing, writer: RingWriter | None, settle_s: float
+) -> Iterator[Finding]:
+    ring = _settled(keys, found, settle_s)
     for name in ring.orphans:
         if writer is not None:
-            _wait_until_settled(name)
-            _set_aside(keys, name)
+            _set_orphan_aside(keys, ring, name)
         message = "second name of the current version: a rotation stopped half-way"
         yield Finding("half-done", name, message, is_repaired=writer is not None)
-    for version in ring.versions:
-        if not ring.ref.purpose.is_pair or version.secret is None or _pair_is_whole(keys, ring, version):
-            continue
+    for version in _broken_pairs(keys, ring):
         mend = writer if version.id == CURRENT else None
         if mend is not None:
             mend.mend_public(ring.ref)
@@ -141,6 +148,12 @@ def _half_done(keys: KeyStore, ring: KeyRing, writer: RingWriter | None) -> Iter
         yield Finding(
             "pair", where, "its public half is not that of its private half", False, mend is not None
         )
+
+
+def _broken_pairs(keys: KeyStore, ring: KeyRing) -> list[KeyVersion]:
+    if not ring.ref.purpose.is_pair:
+        return []
+    return [v for v in ring.versions if v.secret is not None and not _pair_is_whole(keys, ring, v)]
 
 
 def _pair_is_whole(keys: KeyStore, ring: KeyRing, version: KeyVersion) -> bool:
@@ -160,19 +173,51 @@ def _halves(version: KeyVersion) -> Iterator[Half]:
         yield Half.PUBLIC
 
 
-def _wait_until_settled(name: str) -> None:
-    age_s = (time.time_ns() - parse_stamp(name.rpartition("/")[2])) / NANOSECONDS
-    if 0 <= age_s < SETTLE_S:
-        time.sleep(SETTLE_S - age_s)
+def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> KeyRing:
+    """The ring, when it looks whole or has looked half-done for long enough: nobody is at work on it."""
+    seen, since = ring, time.monotonic()
+    while ring.orphans or _broken_pairs(keys, ring):
+        if _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
+            break
+        time.sleep(PAUSE_S)
+        ring = keys.relist(ring.ref) or KeyRing(ring.ref, ())
+        if ring != seen:
+            seen, since = ring, time.monotonic()
+    return ring
+
+
+def _stays(keys: KeyStore, name: str, settle_s: float) -> bool:
+    """Whether a left-over is one: the temporary file of a living program goes away soon."""
+    give_up_at = time.monotonic() + settle_s
+    while (stat := keys.store.stat(name)) is not None:
+        if _age_s(stat.mtime_ns or 0) >= settle_s or time.monotonic() >= give_up_at:
+            return True
+        time.sleep(PAUSE_S)
+    keys.index.apply(name, None)
+    return False
+
+
+def _last_change_ns(ring: KeyRing) -> int:
+    times = [parse_stamp(name.rpartition("/")[2]) for name in ring.orphans]
+    return max([*times, (ring.current.created_ns or 0) if ring.current is not None else 0])
+
+
+def _age_s(time_ns: int) -> float:
+    return (time.time_ns() - time_ns) / NANOSECONDS
+
+
+def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> None:
+    """Move an orphan beside the store, unless a writer finished meanwhile what had stopped."""
+    with keys.store.lock():
+        now = keys.relist(ring.ref)
+        if now is not None and name in now.orphans:
+            keys.store.set_aside(name)
+            keys.index.apply(name, None)
 
 
 def _set_aside(keys: KeyStore, name: str) -> None:
-    """Move one blob beside the store, if it still is what it was when it was found."""
+    """Move a left-over beside the store, unless the keyfs whose temporary it was renamed it meanwhile."""
     with keys.store.lock():
-        for slot in keys.layout.slots(name)[:1]:
-            ring = keys.relist(slot.ref)
-            if ring is None or name not in ring.orphans:
-                return
         if keys.store.stat(name) is not None:
             keys.store.set_aside(name)
         keys.index.apply(name, None)

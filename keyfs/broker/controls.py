@@ -1,6 +1,7 @@
-"""The files under `.keyfs`: status and inventory, rendered once for each state of the key store."""
+"""The files under `.keyfs`: the status as it is, and the inventory, rendered once for each change of it."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -44,7 +45,7 @@ def controls(
         }
 
     def once(render: Callable[[], str]) -> Callable[[], bytes]:
-        """Render again only after a change: `stat` and `read` must see the same length."""
+        """Render again only after a change: every `stat` asks for the length."""
         seen: list[tuple[tuple[int, str], bytes]] = []
 
         def content() -> bytes:
@@ -56,8 +57,9 @@ def controls(
         return content
 
     return {
-        "status": once(lambda: "".join(f"{key}: {_text(value)}\n" for key, value in status().items())),
-        "status.json": once(lambda: json.dumps(status(), indent=2) + "\n"),
+        # A mountpoint or a store may have a path that is not UTF-8.
+        "status": lambda: os.fsencode("".join(f"{key}: {_text(value)}\n" for key, value in status().items())),
+        "status.json": lambda: b"%b\n" % json.dumps(status(), indent=2).encode(),
         "inventory.json": once(lambda: as_json(inventory(keys, with_history=True))),
         "inventory.tsv": once(lambda: as_tsv(inventory(keys, with_history=True))),
     }

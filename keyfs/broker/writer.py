@@ -6,11 +6,11 @@ again. A change that is refused on the way has changed nothing.
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.purposes import Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import (
     KeyExists,
@@ -26,6 +26,19 @@ from keyfs.logs import event
 from keyfs.store.base import Replacement
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The current version after a change. Not *is_new*: it was there before, and nothing was changed."""
+
+    version: KeyVersion
+    is_new: bool
+
+    @property
+    def identity(self) -> str:
+        """What tells this version from the next; only who made a version may amend it."""
+        return _identity(self.version)
 
 
 class RingWriter:
@@ -47,7 +60,7 @@ class RingWriter:
             KeyExists: there is one.
             ClientIdTooLong, OperationRefused, StoreBusy, StoreFull, ReadOnly, AccessDenied.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=False)
+        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=False).version
 
     def rotate(self, ref: KeyRef) -> KeyVersion:
         """Generate the next version; the one before stays readable under its stamp.
@@ -56,7 +69,7 @@ class RingWriter:
             KeyNotFound: there is no key to rotate.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True)
+        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True).version
 
     def import_material(
         self,
@@ -66,7 +79,7 @@ class RingWriter:
         must_exist: bool | None = None,
         expected: str | None = None,
         amend: str | None = None,
-    ) -> KeyVersion:
+    ) -> Written:
         """Make *data* the next version. The same bytes as the current version change nothing.
 
         Args:
@@ -86,9 +99,11 @@ class RingWriter:
         material = normalise(ref.purpose, data)
 
         def decide(ring: KeyRing | None) -> Secret | None:
+            if ring is not None and self._is_current(ring, material):
+                return None
             if expected is not None and identity(ring) != expected:
                 raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
-            return None if ring is not None and self._is_current(ring, material) else material
+            return material
 
         return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
@@ -105,7 +120,8 @@ class RingWriter:
         with self._keys.store.lock():
             self._keys.relist(ref)
             version = self._keys.ring(ref).version(version_id)
-            names = [part.name for part in (version.secret, version.public) if part is not None]
+            # The public half first: alone, it would look like a version of its own.
+            names = [part.name for part in (version.public, version.secret) if part is not None]
             self._keys.store.delete(names)
             self._keys.relist(ref, names)
         event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version_id)
@@ -117,11 +133,10 @@ class RingWriter:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
         """
         with self._keys.store.lock():
-            self._keys.relist(ref)
-            ring = self._keys.ring(ref)
-            opened = self._keys.reader.open(ref, ring.version(CURRENT), Half.SECRET)
-            public = public_half(ref.purpose, opened.material)
-            self._supersede(ref, self._keys.layout.plan(ring, None, public, self._clock()))
+            ring = self._keys.relist(ref)
+            public = None if ring is None else self._missing_public(ring)
+            if ring is not None and public is not None:
+                self._mend(ring, public)
 
     def _write(
         self,
@@ -130,7 +145,7 @@ class RingWriter:
         *,
         must_exist: bool | None = None,
         amend: str | None = None,
-    ) -> KeyVersion:
+    ) -> Written:
         """The one way to a new version: look, decide, seal, prove, switch, look again.
 
         *decide* gets the ring as it is under the lock and returns the new material, None for no change.
@@ -139,10 +154,11 @@ class RingWriter:
         with self._keys.store.lock():
             ring = self._keys.relist(ref)
             _check_existence(ref, ring, must_exist)
+            ring = self._mended(ring)
             material = decide(ring)
             if material is not None:
                 self._switch(ref, ring, material, amend)
-            return self._keys.ring(ref).version(CURRENT)
+            return Written(self._keys.ring(ref).version(CURRENT), material is not None)
 
     def _switch(self, ref: KeyRef, ring: KeyRing | None, material: Secret, amend: str | None) -> None:
         plan = self._keys.layout.plan(
@@ -162,6 +178,46 @@ class RingWriter:
         self._keys.store.supersede(plan)
         return self._keys.relist(ref, [item.archive for item in plan if item.archive is not None])
 
+    def _mended(self, ring: KeyRing | None) -> KeyRing | None:
+        """The ring once a rotation that stopped between the two halves is finished.
+
+        Else the next one would archive the public half of an older version as that of this one.
+        """
+        try:
+            public = None if ring is None else self._missing_public(ring)
+        except KeyfsError:
+            return ring  # a private half that cannot be read is archived as it is
+        return ring if ring is None or public is None else self._mend(ring, public)
+
+    def _missing_public(self, ring: KeyRing) -> bytes | None:
+        """The public half that belongs to the current private half and is not stored; None for none."""
+        current = ring.current
+        if not ring.ref.purpose.is_pair or current is None or current.secret is None:
+            return None
+        if current.public is not None and self._keys.reader.stored_matches(ring.ref, current):
+            return None
+        opened = self._keys.reader.open(ring.ref, current, Half.SECRET)
+        return public_half(ring.ref.purpose, opened.material)
+
+    def _mend(self, ring: KeyRing, public: bytes) -> KeyRing | None:
+        """Write the missing public half. What it supersedes is archived only with its private half."""
+        (switch,) = self._keys.layout.plan(ring, None, public, self._clock())
+        after = self._supersede(ring.ref, (switch,))
+        for version in () if after is None else after.versions:
+            part = version.public
+            if part is not None and part.name == switch.archive and not self._is_proved(ring.ref, version):
+                self._keys.store.set_aside(part.name)
+                return self._keys.relist(ring.ref, [part.name])
+        return after
+
+    def _is_proved(self, ref: KeyRef, version: KeyVersion) -> bool:
+        if version.secret is None:
+            return False
+        try:
+            return self._keys.reader.stored_matches(ref, version)
+        except KeyfsError:
+            return True  # a private half that cannot be read now may be readable another day
+
     def _sealed(self, ref: KeyRef, material: Secret) -> bytes:
         """The blob for *material*, proved to open again before anything is switched to it."""
         if self._keys.sealer is None:
@@ -176,7 +232,7 @@ class RingWriter:
 
     def _is_current(self, ring: KeyRing, material: Secret) -> bool:
         current = ring.current
-        if current is None or current.secret is None or ring.ref.purpose.shape is Shape.PLAIN:
+        if current is None or current.secret is None:
             return False
         try:
             return self._keys.reader.open(ring.ref, current, Half.SECRET).material == material
@@ -186,13 +242,20 @@ class RingWriter:
 
 def identity(ring: KeyRing | None) -> str:
     """What tells one current version from the next; empty when there is none."""
-    current = None if ring is None else ring.current
-    part = None if current is None else (current.secret or current.public)
+    return _identity(_current(ring))
+
+
+def _identity(version: KeyVersion | None) -> str:
+    part = None if version is None else (version.secret or version.public)
     return "" if part is None else part.stat.identity
 
 
+def _current(ring: KeyRing | None) -> KeyVersion | None:
+    return None if ring is None else ring.current
+
+
 def _check_existence(ref: KeyRef, ring: KeyRing | None, must_exist: bool | None) -> None:
-    exists = ring is not None and ring.current is not None
+    exists = _current(ring) is not None
     if must_exist is True and not exists:
         raise KeyNotFound(f"there is no key {ref} to rotate: make it with keyfs generate {ref}")
     if must_exist is False and exists:

@@ -64,10 +64,11 @@ def mount(
     forbid_core_dumps()
     access, level = invocation.access, invocation.log_level
     target = _log_target(log_file, foreground=foreground)
+    logs.configure(level, target)  # a place that cannot be written is refused before anything is mounted
     if foreground:
-        logs.configure(level, target)
         run_service(plan, access, lambda: click.echo(f"mounted at {plan.mountpoint}", err=True))
         return OK
+    logs.configure(level, "stderr")
     return in_background(lambda ready: _background(plan, access, ready, (level, target)))
 
 

@@ -32,7 +32,7 @@ def status(as_json: bool, mountpoint: str | None) -> int:
     elif not facts:
         click.echo("no keyfs is mounted", err=True)
     else:
-        click.echo("\n".join(_lines(fact) for fact in facts))
+        click.echo(os.fsencode("\n".join(_lines(fact) for fact in facts)))  # a path may be no UTF-8
     return FINDINGS if any(fact["state"] == "dead" for fact in facts) else OK
 
 

@@ -79,12 +79,17 @@ class StagedWrite:
             raise InvalidMaterial("a write to this file was refused: nothing was changed")
         return bytes(self.buffer) if self.is_dirty and self.buffer else None
 
-    def mark_committed(self, identity: str) -> None:
-        """The buffer became the version *identity*; further edits start from it."""
-        self.is_dirty = False
+    def mark_committed(self, data: bytes, identity: str) -> None:
+        """*data*, which `take` gave, became the version *identity*; further edits start from it."""
+        self.mark_unchanged(data)
         self.committed = identity
         if self.base:
             self.base = identity
+
+    def mark_unchanged(self, data: bytes) -> None:
+        """*data*, which `take` gave, is current already: no version was made, so none may be amended."""
+        # What was written while the commit ran is still to be committed.
+        self.is_dirty = self.buffer != data
 
     def wipe(self) -> None:
         """Overwrite the buffer with zeros. Safe to call twice."""

@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from keyfs.errors import InvalidName
 
 NANOSECONDS = 1_000_000_000
-_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?", re.ASCII)
+_STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
 _SECONDS = "%Y-%m-%dT%H:%M:%S"
+# A file's time may be anything that touch(1) can say.
+_FIRST_NS = -62_135_596_800 * NANOSECONDS
+_LAST_NS = 253_402_300_800 * NANOSECONDS - 1
 
 
 def format_stamp(time_ns: int) -> str:
@@ -31,11 +34,12 @@ def parse_stamp(text: str) -> int:
     match = _STAMP.fullmatch(text)
     if match is None:
         raise InvalidName(f"{text!r} is not a rotation stamp (YYYY-MM-DDTHH:MM:SS[.fraction])")
+    year, month, day, hour, minute, second = (int(match[place]) for place in range(1, 7))
     try:
-        whole = datetime.strptime(match[1], _SECONDS).replace(tzinfo=UTC)
+        whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as exc:
         raise InvalidName(f"{text!r} is not a date that exists") from exc
-    return int(whole.timestamp()) * NANOSECONDS + int((match[2] or "").ljust(9, "0"))
+    return int(whole.timestamp()) * NANOSECONDS + int((match[7] or "").ljust(9, "0"))
 
 
 def is_stamp(text: str) -> bool:
@@ -48,7 +52,7 @@ def is_stamp(text: str) -> bool:
 
 
 def rfc3339(time_ns: int) -> str:
-    """*time_ns* as RFC 3339 text with microseconds, in UTC."""
-    seconds, fraction = divmod(time_ns, NANOSECONDS)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime(_SECONDS)
+    """*time_ns* as RFC 3339 text with microseconds, in UTC; outside the years 1 to 9999, their edge."""
+    seconds, fraction = divmod(min(max(time_ns, _FIRST_NS), _LAST_NS), NANOSECONDS)
+    whole = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     return f"{whole}.{fraction // 1000:06d}Z"

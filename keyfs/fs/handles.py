@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
 from keyfs.broker.broker import Snapshot
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import Facts, Node, Path
 from keyfs.errors import KeyNotFound
+
+# How long after an open its process sees the attributes of what it opened: long enough for fstat(2) and the
+# reads after it, too short to hide a rotation from a process that keeps the file open and polls (rule R2).
+SEEN_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,7 @@ class ReadHandle:
     inode: int
     pid: int
     snapshot: Snapshot
+    opened_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,6 @@ class Handles:
         self._handles: dict[int, Handle] = {}
         self._numbers = count(1)
         self._readers: dict[tuple[int, int], ReadHandle] = {}
-        self._new: dict[Path, Facts] = {}
 
     def add(self, handle: Handle) -> int:
         """The number under which the kernel will ask for *handle*."""
@@ -58,8 +63,6 @@ class Handles:
         self._handles[number] = handle
         if isinstance(handle, ReadHandle) and handle.pid:
             self._readers[handle.inode, handle.pid] = handle
-        elif isinstance(handle, WriteHandle):
-            self._new[handle.node.path] = handle.facts
         return number
 
     def reading(self, number: int) -> memoryview | bytearray:
@@ -108,16 +111,17 @@ class Handles:
             handle.snapshot.content.wipe()
         elif isinstance(handle, WriteHandle):
             handle.staged.wipe()
-            self._new.pop(handle.node.path, None)
 
-    def seen_by(self, inode: int, pid: int) -> Facts | None:
-        """The facts of what this process has open, so that its fstat agrees with its reads (rule R2)."""
+    def seen_by(self, inode: int, pid: int, now_s: float) -> Facts | None:
+        """The facts of what this process has just opened, so that its fstat agrees with its reads."""
         handle = self._readers.get((inode, pid))
-        return None if handle is None else handle.snapshot.facts
+        is_recent = handle is not None and now_s - handle.opened_s < SEEN_S
+        return handle.snapshot.facts if handle is not None and is_recent else None
 
     def being_written(self, path: Path) -> Facts | None:
         """The facts of a file that exists only as an open for writing so far."""
-        return self._new.get(path)
+        opened = (h for h in self._handles.values() if isinstance(h, WriteHandle) and h.node.path == path)
+        return next((handle.facts for handle in opened), None)
 
     def __len__(self) -> int:
         return len(self._handles)

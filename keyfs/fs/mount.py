@@ -3,7 +3,8 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,13 +33,16 @@ class MountPlan:
     extra: tuple[str, ...] = ()
     serve_stale_s: float = 3600.0
 
-    def options(self) -> set[str]:
-        """What goes to the kernel. Never `default_permissions`: keyfs does its own checks, see policy."""
-        chosen = {"fsname=keyfs", "subtype=keyfs", "nosuid", "nodev", "noexec"}
-        chosen.add("ro" if self.read_only else "rw")
+    def options(self) -> str:
+        """What goes to the kernel, comma-separated: of two that contradict each other the later one counts.
+
+        Never `default_permissions`: keyfs does its own checks, see policy. Always our own subtype: by it
+        `keyfs umount` and `keyfs status` know a mount of ours.
+        """
+        chosen = ["fsname=keyfs", "nosuid", "nodev", "noexec", "ro" if self.read_only else "rw"]
         if self.allow_other:
-            chosen.add("allow_other")
-        return chosen | set(self.extra)
+            chosen.append("allow_other")
+        return ",".join((*chosen, *self.extra, "subtype=keyfs"))
 
 
 def serve(
@@ -49,6 +53,8 @@ def serve(
     on_ready: Callable[[], None],
 ) -> None:
     """Mount, answer until unmounted or told to stop by SIGTERM or SIGINT, unmount.
+
+    SIGHUP stops a mount at a terminal, which is going away; a daemon goes on.
 
     Args:
         plan: checked by `keyfs.fs.preflight`.
@@ -72,9 +78,10 @@ async def _serve(
     watch: Watch,
     on_ready: Callable[[], None],
 ) -> list[MountFailed]:
-    failures: list[MountFailed] = []
+    # Until `_announce` has opened a file: `keyfs mount` must not succeed when it is stopped before that.
+    failures = [MountFailed(f"stopped before {plan.mountpoint} was ready")]
     # Before the mount: a signal in between would leave it behind, dead.
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         _mount(operations, plan)
         try:
             async with trio.open_nursery() as nursery:
@@ -93,16 +100,37 @@ async def _serve(
 
 
 def _mount(operations: KeyfsOperations, plan: MountPlan) -> None:
+    with _stderr_kept() as said:
+        try:
+            pyfuse3.init(operations, plan.mountpoint, {plan.options()})
+        except (RuntimeError, UnicodeEncodeError) as exc:
+            reason = said() or "an option is not ASCII"
+            raise MountFailed(
+                f"cannot mount at {plan.mountpoint}: {reason}: mend the options given with -o, "
+                f"or run keyfs doctor to see what is missing"
+            ) from exc
+        if said():
+            event(_log, logging.INFO, "mount.remark", text=said())
+
+
+@contextmanager
+def _stderr_kept() -> Iterator[Callable[[], str]]:
+    """Keep what libfuse and fusermount3 print on stderr, where our one line about it belongs."""
+    stderr, kept = os.dup(2), os.memfd_create("stderr")
+    os.dup2(kept, 2)
     try:
-        pyfuse3.init(operations, plan.mountpoint, plan.options())
-    except RuntimeError as exc:
-        raise MountFailed(
-            f"the kernel refuses to mount at {plan.mountpoint}: run keyfs doctor to see what is missing"
-        ) from exc
+        yield lambda: "; ".join(os.pread(kept, 4096, 0).decode(errors="replace").splitlines())
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(kept)
 
 
 async def _stop_on_signal(signals: AsyncIterable[int]) -> None:
     async for number in signals:
+        if number == signal.SIGHUP and not os.isatty(0):
+            event(_log, logging.INFO, "hangup.ignored")  # a daemon's "reload"; there is nothing to reload yet
+            continue
         event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
         pyfuse3.terminate()
         return
@@ -112,13 +140,15 @@ async def _announce(mountpoint: str, on_ready: Callable[[], None], failures: lis
     """Say that the mount is ready once a file under it opens; end it if none does."""
     probe = Path(mountpoint) / CONTROL_DIRECTORY / "status"
     try:
-        # The one call that goes round to ourselves: never on the trio thread, which has to answer it.
-        await trio.to_thread.run_sync(probe.read_bytes)
+        # The one call that goes round to ourselves: never on the trio thread, which has to answer it. Once a
+        # signal has ended the loop nobody answers it, so it is not waited for.
+        await trio.to_thread.run_sync(probe.read_bytes, abandon_on_cancel=True)
     except OSError as exc:
-        failures.append(
+        failures[:] = [
             MountFailed(f"mounted at {mountpoint}, but it does not answer: {os.strerror(exc.errno or 0)}")
-        )
+        ]
         pyfuse3.terminate()
         return
+    failures.clear()
+    on_ready()  # which turns to the daemon's own log
     event(_log, logging.INFO, "mount.ready", mountpoint=mountpoint)
-    on_ready()

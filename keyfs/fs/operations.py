@@ -3,18 +3,22 @@
 import errno
 import logging
 import os
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pyfuse3
+import trio
 from pyfuse3 import FUSEError
 
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.names import CLIENT_ID_MAX, CURRENT, Half
 from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
 from keyfs.core.tree import ROOT, Facts, Kind, Node, key_node, parent_of
-from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
+from keyfs.errors import AccessDenied, KeyExists, KeyNotFound, OperationRefused
 from keyfs.fs.attrs import entry_attributes
 from keyfs.fs.handles import DirectoryHandle, Handles, NudgeHandle, ReadHandle, WriteHandle
 from keyfs.fs.inodes import Inodes
@@ -26,6 +30,7 @@ from keyfs.logs import event
 NAME_MAX: Final = CLIENT_ID_MAX  # one more than on most media: Redis keeps such a key, so it has to open
 STATE_XATTR: Final = b"user.keyfs.state"
 NEW_FILE: Final = Facts(mode=0o600, size=0, mtime_ns=0)
+_GROUPS: Final = re.compile(rb"^Groups:(.*)$", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +76,8 @@ class KeyfsOperations(Refusals):
         """What `stat` shows; to a process that has the file open, what it has open."""
         await self._broker.fresh()
         node = self._inodes.node(inode)
-        return self._attributes(node, self._handles.seen_by(inode, ctx.pid) or self._facts(node), inode)
+        seen = self._handles.seen_by(inode, ctx.pid, trio.current_time())
+        return self._attributes(node, seen or self._facts(node), inode)
 
     @replies(METADATA_WITHIN_S)
     async def setattr(
@@ -91,11 +97,14 @@ class KeyfsOperations(Refusals):
             self._demand(ctx, node, WRITE)
             if fh is not None and self._handles.is_writing(fh):
                 self._handles.writing(fh).staged.truncate(attr.st_size)
+                # The kernel appends where it believes the end to be.
+                facts = replace(facts, size=attr.st_size)
         return self._attributes(node, facts, inode)
 
     @replies(METADATA_WITHIN_S)
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """Permission, by the rules of `keyfs.core.policy`."""
+        await self._broker.fresh()
         node = self._inodes.node(inode)
         return may(_caller(ctx), self._owner, self._facts(node).mode, mode & (READ | WRITE | SEARCH))
 
@@ -138,7 +147,8 @@ class KeyfsOperations(Refusals):
         if flags & os.O_ACCMODE == os.O_RDONLY:
             self._demand(ctx, node, READ)
             snapshot = await self._broker.snapshot(node)
-            return _file_info(self._handles.add(ReadHandle(node, inode, ctx.pid, snapshot)))
+            handle = ReadHandle(node, inode, ctx.pid, snapshot, trio.current_time())
+            return _file_info(self._handles.add(handle))
         if self._nudger is not None and self._nudger.is_own(ctx.pid):
             return _file_info(self._handles.add(NudgeHandle()))
         self._demand(ctx, node, WRITE)
@@ -150,11 +160,14 @@ class KeyfsOperations(Refusals):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Only `current` of a key that has lost it can be made; everything else has its own way."""
+        await self._broker.fresh()
         parent = self._inodes.node(parent_inode)
         self._demand(ctx, parent, WRITE)
         if parent.kind is not Kind.CLIENT or parent.ref is None or _text(name) != CURRENT:
             raise AccessDenied(f"{parent}/{_text(name)} cannot be made: write to current, or to rotate")
         node = key_node(parent.ref, CURRENT, Half.SECRET)
+        if flags & os.O_EXCL and self._is_there(node):
+            raise KeyExists(f"{node} was made by someone else since the kernel looked")
         staged = await self._broker.stage(node, truncate=True)
         info = _file_info(self._handles.add(WriteHandle(node, staged, NEW_FILE)))
         return info, self._attributes(node, self._facts(node), self._inodes.refer(node))
@@ -226,6 +239,13 @@ class KeyfsOperations(Refusals):
                 raise
             return facts
 
+    def _is_there(self, node: Node) -> bool:
+        try:
+            self._broker.tree.facts(node)
+        except KeyNotFound:
+            return False
+        return True
+
     def _attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         return entry_attributes(node, facts, inode, self._owner)
 
@@ -239,7 +259,20 @@ class KeyfsOperations(Refusals):
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(ctx.uid, ctx.gid, lambda: pyfuse3.get_sup_groups(ctx.pid))
+    return Caller(ctx.uid, ctx.gid, lambda: _groups(ctx.pid))
+
+
+def _groups(pid: int) -> Collection[int]:
+    """A process's supplementary groups; none when it cannot be looked at.
+
+    It ended while its request was under way, or lives in a pid namespace that is not ours.
+    """
+    try:
+        # Not pyfuse3.get_sup_groups: it fails for a process whose name is not UTF-8.
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return ()
+    return {int(group) for line in _GROUPS.findall(status) for group in line.split()}
 
 
 def _text(name: bytes) -> str:

@@ -93,19 +93,49 @@ class LayoutV1:
         plan: list[Replacement] = []
         if secret is not None:
             name = secret_name(ring.ref)
-            plan.append(Replacement(name, secret, PRIVATE_MODE, stamp_ns, _archive(ring, name, stamp_ns)))
+            archive = _orphan(ring, name) or _archive(name, stamp_ns)
+            plan.append(Replacement(name, secret, PRIVATE_MODE, stamp_ns, archive))
         if public is not None:
             name = public_name(ring.ref)
-            retired_ns = stamp_ns + PUBLIC_STAMP_DELAY_NS
-            plan.append(Replacement(name, public, PUBLIC_MODE, stamp_ns, _archive(ring, name, retired_ns)))
+            private_ns = _stamp_of(plan[0].archive) if plan else _unpaired_ns(ring) or stamp_ns
+            public_archive = _public_archive(ring, name, private_ns)
+            plan.append(Replacement(name, public, PUBLIC_MODE, stamp_ns, public_archive))
         return tuple(plan)
 
 
-def _archive(ring: KeyRing, name: str, retired_ns: int) -> str:
-    """Where a superseded file goes; the archived copy that a stopped rotation left is used again."""
-    directory = history_directory(name)
-    left = [orphan for orphan in ring.orphans if orphan.startswith(directory + "/")]
-    return left[-1] if left else f"{directory}/{format_stamp(retired_ns)}"
+def _archive(name: str, retired_ns: int) -> str:
+    return f"{history_directory(name)}/{format_stamp(retired_ns)}"
+
+
+def _orphan(ring: KeyRing, name: str) -> str | None:
+    """The archived copy of *name* that a stopped rotation left, to be used again."""
+    left = [orphan for orphan in ring.orphans if orphan.startswith(history_directory(name) + "/")]
+    return left[-1] if left else None
+
+
+def _public_archive(ring: KeyRing, name: str, private_ns: int) -> str | None:
+    """Where a superseded public half goes: near the stamp of its private half, later than all before it.
+
+    None when it is archived already, by a rotation that stopped between its two switches.
+    """
+    parts = [version.public for version in ring.versions if version.public is not None]
+    current = ring.current.public if ring.current is not None else None
+    archived = [part for part in parts if part is not current]
+    if current is not None and any(part.stat.identity == current.stat.identity for part in archived):
+        return None
+    after_ns = max((_stamp_of(part.name) for part in archived), default=0)
+    retired_ns = max(private_ns + PUBLIC_STAMP_DELAY_NS, after_ns + 1)
+    return _orphan(ring, name) or _archive(name, retired_ns)
+
+
+def _unpaired_ns(ring: KeyRing) -> int | None:
+    """When the last version retired, if its public half is not archived: it is still the current one."""
+    retired = [version for version in ring.versions if version.secret is not None and version.retired_ns]
+    return retired[-1].retired_ns if retired and retired[-1].public is None else None
+
+
+def _stamp_of(name: str | None) -> int:
+    return 0 if name is None else parse_stamp(name.rpartition("/")[2])
 
 
 def _last_stamp_ns(ring: KeyRing) -> int:
@@ -114,7 +144,7 @@ def _last_stamp_ns(ring: KeyRing) -> int:
     for version in ring.versions:
         times += [t for t in (version.created_ns, version.retired_ns) if t is not None]
         public = version.public
-        if public is not None and "/" in public.name and version.retired_ns is not None:
-            times.append(parse_stamp(public.name.rpartition("/")[2]))
-    times += [parse_stamp(orphan.rpartition("/")[2]) for orphan in ring.orphans]
+        if public is not None and version.retired_ns is not None:
+            times.append(_stamp_of(public.name))
+    times += [_stamp_of(orphan) for orphan in ring.orphans]
     return max(times)

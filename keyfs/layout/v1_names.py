@@ -3,6 +3,7 @@
 Source: Acra key store v1, "Files", "Listing and name parsing", "Is the mapping reversible?".
 """
 
+import functools
 from typing import Final
 
 from keyfs.core import purposes as p
@@ -91,6 +92,7 @@ def is_leftover(name: str) -> bool:
     return any(not slot.ref.purpose.is_legacy for slot in _current_slots(stripped))
 
 
+@functools.lru_cache(maxsize=4096)  # asked once more for each version in a history
 def _current_slots(name: str) -> tuple[Slot, ...]:
     base = name.removesuffix(PUBLIC_SUFFIX)
     half = Half.SECRET if base == name else Half.PUBLIC

@@ -4,7 +4,8 @@ Source: Acra key store v1, "Rotation and history". The two halves of a rotated p
 stamps, tens to hundreds of microseconds apart, private first.
 """
 
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -32,17 +33,15 @@ def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRi
             current[slot.half] = part
         else:
             retired[slot.half][slot.stamp] = part
-    orphans = _take_orphans(retired[Half.SECRET], current.get(Half.SECRET), keep=())
-    pairs = match_halves(sorted(retired[Half.SECRET]), sorted(retired[Half.PUBLIC]))
-    orphans += _take_orphans(retired[Half.PUBLIC], current.get(Half.PUBLIC), keep=pairs.values())
+    orphans, pairs = _settle(retired, current)
     versions = _retired_versions(retired, pairs)
     if current:
         versions.append(_current_version(current, versions))
     return KeyRing(ref, tuple(versions), tuple(orphans))
 
 
-def match_halves(private: list[str], public: list[str]) -> dict[str, str]:
-    """Private stamp to public stamp, both lists sorted; a stamp without a partner is left out.
+def match_halves(private: Sequence[str], public: Sequence[str]) -> dict[str, str]:
+    """Private stamp to public stamp, both sorted; a stamp without a partner is left out.
 
     Equal numbers match by rank. Otherwise each public stamp goes to the last private stamp before it
     that is still free and close enough.
@@ -50,28 +49,50 @@ def match_halves(private: list[str], public: list[str]) -> dict[str, str]:
     if len(private) == len(public):
         return dict(zip(private, public, strict=True))
     pairs: dict[str, str] = {}
+    free: list[str] = []
+    later = deque(private)
     for label in public:
-        time_ns = parse_stamp(label)
-        before = [s for s in private if s not in pairs and 0 <= time_ns - parse_stamp(s) <= PAIR_WINDOW_NS]
-        if before:
-            pairs[before[-1]] = label
+        while later and later[0] <= label:
+            free.append(later.popleft())
+        if free and _is_near(free[-1], label):
+            pairs[free.pop()] = label
     return pairs
+
+
+def _settle(retired: dict[Half, Retired], current: Mapping[Half, Part]) -> tuple[list[str], dict[str, str]]:
+    """The orphans, taken out of *retired*, and what is left as pairs of stamps.
+
+    Public ones come first: while the private one is there, a repair that dies half-way knows them again.
+    A second name of the current private half means that nothing was switched yet: then a second name of
+    the current public half, made just after it, is an orphan too. Otherwise it may be the public half of
+    the version that retired when the rotation stopped between its two switches, and stays if it matches.
+    """
+    secrets, publics = retired[Half.SECRET], retired[Half.PUBLIC]
+    stopped = _copies(secrets, current.get(Half.SECRET))
+    copies = _copies(publics, current.get(Half.PUBLIC))
+    orphans = [publics.pop(s).name for s in copies if any(_is_near(before, s) for before in stopped)]
+    left = [secrets.pop(stamp).name for stamp in stopped]
+    pairs = match_halves(sorted(secrets), sorted(publics))
+    alone = set(copies).intersection(publics).difference(pairs.values())
+    orphans += [publics.pop(stamp).name for stamp in sorted(alone)]
+    return orphans + left, pairs
+
+
+def _copies(retired: Retired, current: Part | None) -> list[str]:
+    """The stamps under which the bytes of the current half lie a second time."""
+    if current is None:
+        return []
+    return [stamp for stamp, part in retired.items() if part.stat.identity == current.stat.identity]
+
+
+def _is_near(private: str, public: str) -> bool:
+    """Whether two stamps can be those of one rotation."""
+    return 0 <= parse_stamp(public) - parse_stamp(private) <= PAIR_WINDOW_NS
 
 
 def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
     is_sealed = half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
     return Part(name, stat, is_sealed, plaintext_size(stat.size) if is_sealed else stat.size)
-
-
-def _take_orphans(retired: Retired, current: Part | None, keep: Collection[str]) -> list[str]:
-    """Remove from *retired* what is only a second name of the current bytes; return those names.
-
-    A public half that has found its private half stays: it is needed to read that version.
-    """
-    if current is None:
-        return []
-    copies = [s for s, p in retired.items() if p.stat.identity == current.stat.identity and s not in keep]
-    return [retired.pop(stamp).name for stamp in copies]
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

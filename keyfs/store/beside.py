@@ -4,17 +4,18 @@ Nothing of keyfs ever lies inside the key store: one extra file there can stop A
 Losing this directory never loses a key.
 """
 
+import errno
 import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from keyfs.errors import StoreBusy
-from keyfs.store.files import Owner, make_directory, mount_id
+from keyfs.errors import KeyfsError, KeyNotFound, StoreBusy, StoreUnavailable
+from keyfs.store.files import Owner, make_directory, mount_id, move_copy
 from keyfs.store.os_errors import translated
 
 LOCK_WAIT_S: Final = 4.0
@@ -22,12 +23,20 @@ LOCK_PAUSE_S: Final = 0.005
 
 
 class Beside:
-    """What keyfs keeps beside one directory."""
+    """What keyfs keeps beside one directory.
 
-    def __init__(self, root: Path, owner: Owner | None) -> None:
+    Args:
+        roots: the key store's directories, the private one first.
+        owner: whom everything here is given to; None for ourselves.
+        lock_wait_s: how long a writer waits for another one.
+    """
+
+    def __init__(self, roots: Collection[Path], owner: Owner | None, lock_wait_s: float) -> None:
+        root = next(iter(roots))
         self.path = root.with_name(root.name + ".keyfs")
-        self._root = root
+        self._roots = roots
         self._owner = owner
+        self._lock_wait_s = lock_wait_s
 
     @property
     def staging(self) -> Path:
@@ -38,61 +47,105 @@ class Beside:
         """A new path from which rename(2) to *target* works, named NAME plus digits as Acra does.
 
         Outside the store, so that a crash leaves nothing there; beside *target* only where the store is a
-        mount of its own.
+        mount of its own. Then a symbolic link in the staging area remembers it for the next writer.
+
+        Raises:
+            OSError: as symlink(2).
         """
         digits = str(secrets.randbelow(10**10))
-        same = mount_id(self.staging) == mount_id(target.parent)
-        if not same:
-            return target.with_name(target.name + digits)
-        return self.staging / digits
+        if mount_id(self.staging) == mount_id(target.parent):
+            return self.staging / digits
+        path = target.with_name(target.name + digits)
+        (self.staging / digits).symlink_to(path)
+        return path
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the writers' lock; whatever a dead writer left in the staging area is removed first.
+        """Hold the writers' lock; whatever is left staged, by a dead writer or by this one, is removed.
 
         Raises:
             StoreBusy: another writer held it all the time that we waited.
-            AccessDenied, ReadOnly, StoreFull: `D.keyfs/` cannot be written; the message names it.
+            AccessDenied, ReadOnly, StoreFull, StoreUnavailable: `D.keyfs/` cannot be written; the message
+                names it.
         """
-        with translated(f"lock the key store (needs to write in {self.path})"):
-            make_directory(self.path, self._owner)
-            make_directory(self.staging, self._owner)
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = self._acquire()
         try:
-            self._wait(fd)
             self._clear_staging()
             yield
         finally:
+            with suppress(KeyfsError):  # the next writer tries again, and hears of it
+                self._clear_staging()
             os.close(fd)
 
-    def set_aside(self, path: Path, name: str, step: Callable[[str], None]) -> Path:
-        """Move *path* out of the store, keeping its bytes; returns where it is now.
+    def set_aside(self, path: Path, name: str, step: Callable[[str], None]) -> None:
+        """Move *path* out of the store, keeping its bytes: to `set-aside/TIME/NAME`.
 
         Raises:
-            OSError: as rename(2).
+            OSError: as mkdir(2) and rename(2).
         """
-        folder = self.path / "set-aside"
-        make_directory(folder, self._owner)
-        target = folder / f"{time.time_ns()}-{name.replace('/', '%')}"
+        target = self.path / "set-aside" / str(time.time_ns()) / name
+        for directory in reversed(target.parents[: name.count("/") + 2]):
+            make_directory(directory, self._owner)
         step(f"set aside {name}")
-        path.rename(target)
-        return target
+        try:
+            path.rename(target)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            move_copy(path, target, self._owner)
 
-    def _wait(self, fd: int) -> None:
-        give_up_at = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise StoreBusy(
-                        f"another writer holds {self.path / 'lock'} for more than {LOCK_WAIT_S:.0f} s: retry"
-                    ) from None
-                time.sleep(LOCK_PAUSE_S)
-            else:
-                return
+    def _acquire(self) -> int:
+        give_up_at = time.monotonic() + self._lock_wait_s
+        while (fd := self._try_lock()) is None:
+            if time.monotonic() >= give_up_at:
+                lock = self.path / "lock"
+                raise StoreBusy(f"another writer holds {lock} for more than {self._lock_wait_s:g} s: retry")
+            time.sleep(LOCK_PAUSE_S)
+        return fd
+
+    def _try_lock(self) -> int | None:
+        """A descriptor that holds the lock; None while another one does."""
+        try:
+            with translated(f"lock the key store (needs to write in {self.path})"):
+                make_directory(self.path, self._owner)
+                make_directory(self.staging, self._owner)
+                return _locked(self.path / "lock", self._owner)
+        except KeyNotFound as exc:
+            raise StoreUnavailable(str(exc)) from exc
 
     def _clear_staging(self) -> None:
         with translated(f"clear {self.staging}"), os.scandir(self.staging) as entries:
             for entry in entries:
+                if entry.is_symlink():
+                    self._remove_staged(Path(os.readlink(entry.path)), entry.name)
                 os.unlink(entry.path)
+
+    def _remove_staged(self, path: Path, digits: str) -> None:
+        """Remove what was staged inside the store, and nothing that was not: the name must end as ours do."""
+        is_inside = ".." not in path.parts and any(path.is_relative_to(root) for root in self._roots)
+        if is_inside and path.name.endswith(digits):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+
+
+def _locked(path: Path, owner: Owner | None) -> int | None:
+    """A descriptor that holds the lock file; None while another one does.
+
+    Raises:
+        OSError: as open(2).
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if owner is not None:
+            os.fchown(fd, owner.uid, owner.gid)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Someone may have removed the directory meanwhile; then others lock another file.
+        if os.path.samestat(os.fstat(fd), path.stat()):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None

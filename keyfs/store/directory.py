@@ -4,16 +4,18 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid, StoreUnavailable
 from keyfs.store.base import DEPTH_LIMIT, Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
-from keyfs.store.beside import Beside
+from keyfs.store.beside import LOCK_WAIT_S, Beside
 from keyfs.store.files import (
     DIRECTORY_MODE,
-    archive,
+    NO_LINKS,
     blob_stat,
+    has_copy,
+    link,
     make_directory,
     owner_to_give,
     permissions,
@@ -33,6 +35,7 @@ class DirectoryStore:
         public_root: where names that *is_public* accepts lie; *root* when None.
         is_public: tells public names from private ones.
         on_step: called before each step of a change with its name, for fault injection.
+        lock_wait_s: how long `lock` waits for another writer.
 
     Raises:
         StoreInvalid: a root is no directory.
@@ -48,13 +51,16 @@ class DirectoryStore:
         public_root: Path | None = None,
         is_public: Callable[[str], bool] = lambda _name: False,
         on_step: Callable[[str], None] = lambda _step: None,
+        lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
         self._root = _checked_root(root)
         self._public_root = self._root if public_root is None else _checked_directory(public_root)
         self._is_public = is_public
         self._step = on_step
         self._owner = owner_to_give(self._root)
-        self._beside = Beside(self._root, self._owner)
+        self._beside = Beside(self._roots(), self._owner, lock_wait_s)
+        # The two roots may lie one in the other; then neither is a part of the other.
+        self._apart = frozenset({*self._roots(), self._beside.path})
 
     def now_ns(self) -> int:
         """See `Store.now_ns`: this host's clock."""
@@ -114,20 +120,14 @@ class DirectoryStore:
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`: stage all, archive all, then rename in order; each step durable."""
         plan = tuple(replacements)
-        staged: list[Path] = []
-        archived: list[Path] = []
-        with self._medium("write to the key store"):
-            try:
-                for item in plan:
-                    self._stage(item, staged)
-                for item in plan:
-                    self._archive(item, archived)
-            except (OSError, KeyfsError):
-                _remove(archived + staged)
-                raise
+        with self._medium("write to the key store"), ExitStack() as undo:
+            staged = [self._stage(item, undo) for item in plan]
+            for item in plan:
+                self._archive(item, undo)
             for item, path in zip(plan, staged, strict=True):
                 self._step(f"switch {item.name}")
                 path.rename(self._path(item.name))
+                undo.pop_all()  # what is archived is now all there is of the old version
             for directory in {self._path(item.name).parent for item in plan}:
                 self._step("sync names")
                 sync_directory(directory)
@@ -154,7 +154,7 @@ class DirectoryStore:
 
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
-        return DirectoryWatch(self._roots(), DEPTH_LIMIT)
+        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -189,6 +189,8 @@ class DirectoryStore:
             else:
                 listing.blobs[name] = blob_stat(facts)
         for name in subdirectories:
+            if root / name in self._apart:
+                continue
             if depth + 1 >= DEPTH_LIMIT:
                 listing.strays[name] = "directory too deep to hold keys"
                 continue
@@ -199,32 +201,55 @@ class DirectoryStore:
         split = self._public_root != self._root
         return split and (root == self._public_root) != self._is_public(name)
 
-    def _stage(self, item: Replacement, staged: list[Path]) -> None:
+    def _stage(self, item: Replacement, undo: ExitStack) -> Path:
         target = self._path(item.name)
-        self._make_parents(target, item.name)
+        self._make_parents(target, item.name, undo)
         path = self._beside.stage_path(target)
         self._step(f"stage {item.name}")
-        staged.append(path)
+        undo.callback(_try, path.unlink)
         write_new(path, item.data, item.mode, item.mtime_ns, self._owner)
+        return path
 
-    def _archive(self, item: Replacement, archived: list[Path]) -> None:
-        """Archive what *item* supersedes; note the name unless it was archived before."""
+    def _archive(self, item: Replacement, undo: ExitStack) -> None:
+        """Give what *item* supersedes its second name, unless a rotation that stopped did so."""
         path = self._path(item.name)
         if item.archive is None or not path.exists():
             return
         target = self._path(item.archive)
         self._step(f"make {parent(item.archive)}")
-        self._make_parents(target, item.archive)
+        self._make_parents(target, item.archive, undo)
         self._step(f"archive {item.name}")
-        if archive(path, target):
-            archived.append(target)
+        if self._link(path, target):
+            undo.callback(_try, target.unlink)
         self._step(f"sync {parent(item.archive)}")
         sync_directory(target.parent)
 
-    def _make_parents(self, path: Path, name: str) -> None:
+    def _link(self, path: Path, target: Path) -> bool:
+        """Archive *path* as *target*; False when that was done before.
+
+        A hard link, so that the modification time goes on saying when the key was written. Where none can be
+        made, because the medium has none or the file is another user's, a copy that is never seen in part.
+        """
+        try:
+            return link(path, target)
+        except OSError as exc:
+            if exc.errno not in NO_LINKS:
+                raise
+            blob = read_file(path)
+        if has_copy(target.parent, blob):
+            return False
+        copy = self._beside.stage_path(path)
+        self._step(f"copy {path.name}")
+        write_new(copy, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, self._owner)
+        self._step(f"name copy of {path.name}")
+        copy.rename(target)
+        return True
+
+    def _make_parents(self, path: Path, name: str, undo: ExitStack) -> None:
         """Make the directories of *path* below the root; never the root itself, which may be unmounted."""
         for directory in reversed(path.parents[: name.count("/")]):
-            make_directory(directory, self._owner)
+            if make_directory(directory, self._owner):
+                undo.callback(_try, directory.rmdir)
 
 
 def _files_in(
@@ -264,7 +289,6 @@ def _checked_root(path: Path) -> Path:
     return root
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
+def _try(action: Callable[[], None]) -> None:
+    with suppress(OSError):
+        action()

@@ -1,5 +1,6 @@
-"""Durable steps on single files: read whole, write new, archive, switch. Each is one promise."""
+"""Durable steps on single files: read whole, write new, link, move. Each is one promise."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from keyfs.errors import StoreUnavailable
 from keyfs.store.base import Blob, BlobStat
 
 DIRECTORY_MODE: Final = 0o700
+# What link(2) says where the medium has no hard links (FAT: EPERM, CIFS: EOPNOTSUPP, some FUSE file systems:
+# ENOSYS), has no more of them, or where the system allows none of another user's file.
+NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 # Far above any key file; a larger one is not a key and is not loaded into memory.
 SIZE_LIMIT: Final = 1 << 20
 
@@ -91,8 +95,8 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def make_directory(path: Path, owner: Owner | None) -> None:
-    """Make sure that the directory exists, with mode 0700 and durable if it is new.
+def make_directory(path: Path, owner: Owner | None) -> bool:
+    """Make sure that the directory exists, with mode 0700 and durable if it is new; whether it is.
 
     Raises:
         OSError: as mkdir(2).
@@ -100,22 +104,20 @@ def make_directory(path: Path, owner: Owner | None) -> None:
     try:
         path.mkdir(DIRECTORY_MODE)
     except FileExistsError:
-        return
+        return False
     path.chmod(DIRECTORY_MODE)
     if owner is not None:
         os.chown(path, owner.uid, owner.gid)
     sync_directory(path.parent)
+    return True
 
 
-def archive(path: Path, target: Path) -> bool:
+def link(path: Path, target: Path) -> bool:
     """Give the file a second name *target*; False when it already has that name.
-
-    A hard link, so that the modification time goes on saying when the key was written. Where the medium
-    has no hard links, a durable copy with the same time.
 
     Raises:
         FileExistsError: *target* is another file.
-        OSError: as link(2).
+        OSError: as link(2); with an errno in `NO_LINKS` where a copy has to do.
     """
     try:
         os.link(path, target, follow_symlinks=False)
@@ -123,10 +125,36 @@ def archive(path: Path, target: Path) -> bool:
         if not target.samefile(path):
             raise
         return False
-    except PermissionError:
-        blob = read_file(path)
-        write_new(target, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, None)
     return True
+
+
+def has_copy(directory: Path, blob: Blob) -> bool:
+    """Whether a file in the directory is a copy of *blob*, with the same time.
+
+    Raises:
+        OSError: as opendir(3) and open(2).
+    """
+    with os.scandir(directory) as entries:
+        found = [(Path(entry.path), entry.stat(follow_symlinks=False)) for entry in entries]
+    return any(
+        (facts.st_size, facts.st_mtime_ns) == (len(blob.data), blob.stat.mtime_ns)
+        and stat.S_ISREG(facts.st_mode)
+        and read_file(path).data == blob.data
+        for path, facts in found
+    )
+
+
+def move_copy(path: Path, target: Path, owner: Owner | None) -> None:
+    """Move a file where rename(2) cannot: its bytes are durable at *target* before it is removed here.
+
+    Raises:
+        FileExistsError: *target* exists.
+        OSError: as open(2), write(2), unlink(2).
+    """
+    blob = read_file(path)
+    write_new(target, blob.data, blob.stat.mode, blob.stat.mtime_ns or 0, owner)
+    sync_directory(target.parent)
+    path.unlink()
 
 
 def mount_id(path: Path) -> str:

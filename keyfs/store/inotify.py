@@ -7,7 +7,8 @@ before answering a reader never answers with something older than a change that 
 import logging
 import os
 import select
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,9 @@ from keyfs.logs import event
 from keyfs.store.base import Changes
 from keyfs.store.os_errors import translated
 
+# While a directory cannot be watched, everything is listed again this often: late, but never wrong for good,
+# and a large store is not listed for each request.
+BLIND_S: Final = 1.0
 _MASK: Final = (
     flags.CREATE
     | flags.CLOSE_WRITE
@@ -35,16 +39,19 @@ _log = logging.getLogger(__name__)
 
 
 class DirectoryWatch:
-    """Watches directory trees down to *depth* parts of a name."""
+    """Watches directory trees down to *depth* parts of a name, those *apart* only where they are a root."""
 
     waits = True
     is_connected = True
 
-    def __init__(self, roots: Iterable[Path], depth: int) -> None:
+    def __init__(self, roots: Iterable[Path], depth: int, apart: Collection[Path] = ()) -> None:
         self._depth = depth
+        self._apart = apart
         self._roots = tuple(roots)
         self._directories: dict[int, tuple[Path, str]] = {}
-        self._unwatched = 0
+        self._is_blind = False  # to a part of the store; see BLIND_S
+        self._has_complained = False
+        self._renewed_at = 0.0
         with translated("watch the key store"):
             self._inotify = INotify(nonblocking=True)
         self._poll = select.poll()
@@ -57,12 +64,12 @@ class DirectoryWatch:
 
     def pending(self) -> bool:
         """See `Watch.pending`."""
-        return bool(self._poll.poll(0))
+        return bool(self._poll.poll(0)) or self._must_look()
 
     def take(self) -> Changes:
         """See `Watch.take`."""
         names: set[str] = set()
-        lost = False
+        lost = self._must_look()
         while True:
             try:
                 data = os.read(self._inotify.fileno(), _READ_SIZE)
@@ -74,6 +81,8 @@ class DirectoryWatch:
 
     def renew(self) -> None:
         """See `Watch.renew`."""
+        self._is_blind = False
+        self._renewed_at = time.monotonic()
         for root in self._roots:
             for _ in self._follow(root, ""):
                 pass
@@ -106,13 +115,15 @@ class DirectoryWatch:
 
         The watch comes before the listing, so that a file made in between is told of at least once.
         """
-        if directory.count("/") + bool(directory) >= self._depth:
+        is_too_deep = directory.count("/") + bool(directory) >= self._depth
+        if is_too_deep or (directory and root / directory in self._apart):
             return
         try:
             self._directories[self._inotify.add_watch(root / directory, _MASK)] = (root, directory)
             with os.scandir(root / directory) as entries:
                 children = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            self._is_blind |= not directory  # a root that is gone may come back
             return
         except OSError as exc:
             self._complain(exc)
@@ -124,14 +135,14 @@ class DirectoryWatch:
             else:
                 yield name
 
+    def _must_look(self) -> bool:
+        return self._is_blind and time.monotonic() - self._renewed_at >= BLIND_S
+
     def _complain(self, exc: OSError) -> None:
-        """Say once that watches ran out; keyfs works on, but sees less of what others do."""
-        self._unwatched += 1
-        if self._unwatched == 1:
-            event(
-                _log,
-                logging.WARNING,
-                "watch.incomplete",
-                reason=os.strerror(exc.errno or 0),
-                remedy="raise fs.inotify.max_user_watches",
-            )
+        """Say once that a directory cannot be watched: what others do there is noticed late."""
+        self._is_blind = True
+        if not self._has_complained:
+            reason = os.strerror(exc.errno or 0)
+            remedy = "raise fs.inotify.max_user_watches"
+            event(_log, logging.WARNING, "watch.incomplete", reason=reason, late_s=BLIND_S, remedy=remedy)
+        self._has_complained = True

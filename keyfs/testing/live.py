@@ -64,14 +64,21 @@ class LiveStore:
         return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
 
 
-@contextmanager
-def live_store(place: Path, *options: str) -> Iterator[LiveStore]:
-    """A new, empty key store below *place*, mounted; at the end the daemon must not have logged an error."""
+def new_live_store(place: Path) -> LiveStore:
+    """A new, empty key store below *place*, with a mountpoint; not mounted yet."""
     store = LiveStore(place / "keys", place / "master.key", place / "mount", place / "daemon.log")
     app.init_store(f"dir:{store.root}", "v1")
     fd = os.open(store.master_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
         file.write(new_master_key("v1"))
+    store.mountpoint.mkdir()
+    return store
+
+
+@contextmanager
+def live_store(place: Path, *options: str) -> Iterator[LiveStore]:
+    """A new, empty key store below *place*, mounted; at the end the daemon must not have logged an error."""
+    store = new_live_store(place)
     log = ("--log-level", "info", "--log-file", str(store.log))
     with mounted(store.mountpoint, *log, *options, environment=store.environment):
         yield store

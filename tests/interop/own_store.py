@@ -1,23 +1,30 @@
-"""A key store that keyfs itself makes with its commands, and what lies in its directories afterwards."""
+"""A pytest plugin: key stores that keyfs itself makes with its commands, and what lies in them afterwards.
+
+PYTEST_DONT_REWRITE: the tests import `OwnStore` from here before pytest knows of the plugin.
+"""
 
 import base64
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from independent_reader import Contents, read_store
 
 from keyfs.testing.mounted import run_keyfs
 
 MASTER_KEY = b"a master key thrown away at once"
-ALL_KEYS = (
-    "storage/alice",
-    "storage-sym/alice",
-    "hmac-sym/alice",
-    "audit-log",
-    "poison-record",
-    "poison-record-sym",
-)
+FILES = {
+    "storage/alice": ("alice_storage", "alice_storage.pub"),
+    "storage-sym/alice": ("alice_storage_sym",),
+    "hmac-sym/alice": ("alice_hmac",),
+    "audit-log": ("secure_log_key",),
+    "poison-record": (".poison_key/poison_key", ".poison_key/poison_key.pub"),
+    "poison-record-sym": (".poison_key/poison_key_sym",),
+}
+ALL_KEYS = tuple(FILES)
+ALL_FILES = tuple(name for names in FILES.values() for name in names)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class OwnStore:
         assert line.startswith("keyfs: ")
         return done.returncode, line
 
+    def findings(self) -> list[tuple[str, str, str]]:
+        """What `keyfs check` finds: verdict, code and place."""
+        done = run_keyfs("check", environment=self.environment)
+        return [(v, c, w) for v, c, w, _ in (line.split("\t") for line in done.stdout.decode().splitlines())]
+
     def contents(self) -> Contents:
         """Everything, as the independent reader sees it."""
         return read_store(self.root, self.public, MASTER_KEY)
@@ -74,6 +86,27 @@ def new_store(place: Path, *, split: bool = False) -> OwnStore:
     return store
 
 
+def three_versions(place: Path, *, split: bool) -> OwnStore:
+    """A key store with all purposes, each generated and rotated twice."""
+    store = new_store(place, split=split)
+    for command in ("generate", "rotate", "rotate"):
+        for key in ALL_KEYS:
+            store.keyfs(command, key)
+    return store
+
+
+@pytest.fixture(scope="session")
+def rotated_store(tmp_path_factory: pytest.TempPathFactory) -> OwnStore:
+    """Three versions of everything in one directory. Tests only look at it."""
+    return three_versions(tmp_path_factory.mktemp("rotated"), split=False)
+
+
+@pytest.fixture(scope="session")
+def split_store(tmp_path_factory: pytest.TempPathFactory) -> OwnStore:
+    """Three versions of everything in two directories. Tests only look at it."""
+    return three_versions(tmp_path_factory.mktemp("split"), split=True)
+
+
 def names_in(root: Path) -> set[str]:
     """Everything below a directory, by relative name; directories end in a slash."""
     return {f"{path.relative_to(root)}{'/' if path.is_dir() else ''}" for path in root.rglob("*")}
@@ -81,3 +114,11 @@ def names_in(root: Path) -> set[str]:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
+
+
+def with_history(names: Iterable[str], store: OwnStore) -> set[str]:
+    """The names, and those of their histories, as `names_in` tells them."""
+    files = tuple(names)
+    folders = {f"{name}.old/" for name in files}
+    stamps = {f"{name}.old/{path.name}" for name in files for path in store.history(name)}
+    return {*files, *folders, *stamps, ".poison_key/"}

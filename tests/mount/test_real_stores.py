@@ -188,6 +188,14 @@ def test_list_agrees_with_what_acra_lists(real: Mounts) -> None:
     assert rows == listed_by_acra(real.store.manifest["acra_list_json_rotated"])
 
 
+def test_the_legacy_view_changes_no_modern_key(real: Mounts) -> None:
+    """Names of legacy keys are ambiguous; the modern reading wins."""
+    modern = list_rows(real.environment | {"KEYFS_LEGACY": ""})
+    legacy = list_rows(real.environment | {"KEYFS_LEGACY": "1"})
+    assert [row for row in legacy if not row["purpose"].startswith("legacy-")] == modern
+    assert (legacy == modern) == (not real.is_legacy)
+
+
 def test_read_gives_what_acra_keys_read_gives(real: Mounts) -> None:
     wanted: dict[str, bytes | None] = {}
     for question, answer in real.store.manifest["acra_keys_read"].items():

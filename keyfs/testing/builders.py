@@ -1,0 +1,112 @@
+"""A whole key store in memory for tests: real layout, real sealer, a clock that the test sets."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from keyfs.broker.broker import KeyBroker
+from keyfs.broker.controls import MountInfo, controls
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.tree import Tree
+from keyfs.broker.writer import RingWriter
+from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
+from keyfs.core.secret import Secret
+from keyfs.core.stamps import rfc3339
+from keyfs.layout.v1 import LayoutV1
+from keyfs.offload import Offload
+from keyfs.seal.base import Sealer
+from keyfs.seal.keypair import generate_pair
+from keyfs.seal.pure import PureSealer
+from keyfs.store.base import Store
+from keyfs.testing.faults import FaultyStore
+from keyfs.testing.medium import Medium
+from keyfs.testing.memory_store import MemoryStore
+
+MASTER_KEY: Final = bytes(range(101, 133))
+NOON_NS: Final = 1_795_521_600_000_000_000  # 2026-11-24T12:00:00
+STORAGE: Final = parse_key_ref("storage/alice")
+STORAGE_SYM: Final = parse_key_ref("storage-sym/alice")
+HMAC_SYM: Final = parse_key_ref("hmac-sym/alice")
+POISON: Final = parse_key_ref("poison-record")
+POISON_SYM: Final = parse_key_ref("poison-record-sym")
+AUDIT_LOG: Final = parse_key_ref("audit-log")
+EVERY_REF: Final = (STORAGE, STORAGE_SYM, HMAC_SYM, POISON, POISON_SYM, AUDIT_LOG)
+
+
+class ManualClock:
+    """Says what time it is told; each look may make it go on by *step_ns*."""
+
+    def __init__(self, now_ns: int = NOON_NS, step_ns: int = 1_000_000_000) -> None:
+        self.now_ns = now_ns
+        self.step_ns = step_ns
+
+    def __call__(self) -> int:
+        """Nanoseconds since 1970."""
+        self.now_ns += self.step_ns
+        return self.now_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key store and all that it is made of. *store* stands between *keys* and the medium."""
+
+    store: FaultyStore
+    keys: KeyStore
+    writer: RingWriter
+    clock: ManualClock
+    sealer: Sealer
+
+    def secret(self, ref: KeyRef, version: str = CURRENT) -> bytes:
+        """The private or symmetric bytes of a version."""
+        return self.keys.read(ref, version, Half.SECRET)[0].material.reveal()
+
+    def public(self, ref: KeyRef, version: str = CURRENT) -> bytes:
+        """The public bytes of a version."""
+        return self.keys.read(ref, version, Half.PUBLIC)[0].material.reveal()
+
+    def versions(self, ref: KeyRef) -> list[str]:
+        """The ids of all versions, oldest first."""
+        return [version.id for version in self.keys.ring(ref).versions]
+
+    def sealed(self, ref: KeyRef, material: bytes) -> bytes:
+        """*material* as a blob of this key store."""
+        return self.sealer.seal(Secret(material), self.keys.layout.context(ref))
+
+
+def in_memory(medium: Medium, *, legacy: bool = False, sealer: Sealer | None = None) -> Keys:
+    """The key store on *medium*, listed."""
+    return on_store(MemoryStore(medium), legacy=legacy, sealer=sealer)
+
+
+def on_store(store: Store, *, legacy: bool = False, sealer: Sealer | None = None) -> Keys:
+    """The key store on *store*, listed."""
+    faulty, clock = FaultyStore(store), ManualClock()
+    sealer = sealer or PureSealer(Secret(MASTER_KEY))
+    keys = KeyStore(faulty, LayoutV1(legacy=legacy), sealer)
+    keys.load()
+    return Keys(faulty, keys, RingWriter(keys, clock), clock, sealer)
+
+
+def full_medium() -> Medium:
+    """A medium with one version of a key of every modern purpose."""
+    medium = Medium()
+    made = in_memory(medium)
+    for ref in EVERY_REF:
+        made.writer.import_material(ref, new_material(ref))
+    return medium
+
+
+def broker_on(keys: KeyStore, writer: RingWriter, *, is_writable: bool = True) -> KeyBroker:
+    """A broker as a mount has it, with a tree that shows `.keyfs` too."""
+    info = MountInfo("0", 1, "/m", "memory:", "v1", "none", "pure", not is_writable, rfc3339(NOON_NS))
+    tree = Tree(keys, controls(keys, info), is_writable=is_writable, started_ns=NOON_NS)
+    return KeyBroker(keys, writer, tree, Offload())
+
+
+def new_material(ref: KeyRef, fill: int = 0) -> bytes:
+    """A key of this kind: 32 equal bytes, or a new private container."""
+    return generate_pair()[0].reveal() if ref.purpose.is_pair else bytes([fill]) * 32
+
+
+def snapshot(medium: Medium) -> dict[str, tuple[bytes, str]]:
+    """Everything on a medium: bytes and identity by name. Equal snapshots mean that nothing was touched."""
+    return {name: (blob.data, blob.stat.identity) for name, blob in medium.blobs.items()}
