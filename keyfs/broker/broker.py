@@ -9,7 +9,6 @@ Invariants (re-read them before adding an `await`):
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +18,7 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
+from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
@@ -33,12 +33,7 @@ from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
 AWAY_PAUSE_S: Final = 1.0
-Tell = Callable[[Collection[KeyRef]], Awaitable[None]]
 _log = logging.getLogger(__name__)
-
-
-async def _tell_nobody(_refs: Collection[KeyRef]) -> None:
-    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +69,11 @@ class KeyBroker:
         self._offload = offload
         self.freshness = freshness or Freshness(keys)
         self._fetcher = Fetcher(keys.reader, offload)
-        self._tell: Tell = _tell_nobody
-        self._changed: set[KeyRef] = set()
+        self._news = News()
 
     def on_change(self, tell: Tell) -> None:
-        """Have *tell* called with the keys that changed by other hands than an open file of this mount."""
-        self._tell = tell
+        """Have *tell* called with the key files of which a watcher does not know that they changed."""
+        self._news.tell = tell
 
     async def fresh(self) -> None:
         """Take in what others changed before this call, where the medium lets us know; else look who is away.
@@ -93,19 +87,18 @@ class KeyBroker:
 
     async def follow(self, watch: Watch) -> None:
         """Take in changes as they come, and tell whoever watches files; for ever."""
-        while True:
-            if self._keys.is_suspect:
-                await trio.sleep(AWAY_PAUSE_S)
-            else:
-                await trio.lowlevel.wait_readable(watch.fileno())
-            await self._take_in()
-            changed, self._changed = self._changed, set()
-            if changed:
-                await self._tell(changed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._news.run)
+            while True:
+                if self._keys.is_suspect:
+                    await trio.sleep(AWAY_PAUSE_S)
+                else:
+                    await trio.lowlevel.wait_readable(watch.fileno())
+                await self._take_in()
 
     async def _take_in(self) -> None:
         with contextlib.suppress(KeyfsError):  # the key store is suspect then, and looked at again
-            self._changed |= set(await self._offload.read(self._keys.refresh))
+            self._news.changed(await self._offload.read(self._keys.refresh))
         self.freshness.look()
 
     async def snapshot(self, node: Node) -> Snapshot:
@@ -155,16 +148,15 @@ class KeyBroker:
         if data is None or node.ref is None:
             return
         if node.kind is Kind.ROTATE:
-            if not staged.committed:  # a shell group flushes once for each of its commands
-                made = await self._offload.write(self._writer.rotate, node.ref)
-                staged.mark_committed(made.id)
-                self._changed.add(node.ref)
+            await self._rotate(node.ref, staged)
             return
         try:
             made = await self._offload.write(self._import, node.ref, data, staged.base, staged.committed)
         except InvalidMaterial as exc:
             event(_log, logging.INFO, "import.refused", key=str(node.ref), reason=str(exc))
             raise
+        finally:
+            self._news.written(node.ref)
         staged.mark_committed(made.secret.stat.identity if made.secret is not None else "")
 
     def key_count(self) -> int:
@@ -174,6 +166,15 @@ class KeyBroker:
     async def drain(self, within_s: float) -> bool:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
+
+    async def _rotate(self, ref: KeyRef, staged: StagedWrite) -> None:
+        if staged.committed:  # a shell group flushes once for each of its commands
+            return
+        try:
+            made = await self._offload.write(self._writer.rotate, ref)
+        finally:
+            self._news.rotated(ref)
+        staged.mark_committed(made.id)
 
     def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> KeyVersion:
         return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
