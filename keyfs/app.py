@@ -66,8 +66,12 @@ def open_store(uri: str) -> Store:
         StoreInvalid, InsecurePermissions, AccessDenied: the place is no key store, or not a safe one.
     """
     if _scheme(uri) in REDIS_SCHEMES:
-        # Only who keeps keys in Redis pays for the library.
-        from keyfs.store.redis import RedisStore  # noqa: PLC0415
+        try:
+            from keyfs.store.redis import RedisStore  # noqa: PLC0415 - only who keeps keys there pays for it
+        except ImportError as exc:
+            raise InvalidSettings(
+                f"a store in Redis needs the Python package redis: python3 -m pip install redis ({exc})"
+            ) from exc
 
         place, password = parse_redis_uri(uri, os.environ)
         return RedisStore(place, password, is_plain=lambda name: name == MARKER)
