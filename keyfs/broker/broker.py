@@ -121,9 +121,12 @@ class KeyBroker:
 
         Raises:
             OperationRefused: nothing can be written to this file.
+            StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
             KeyNotFound, UnsealFailed, …: as `snapshot`, when the write starts from the current value.
         """
         self.freshness.demand_writable()
+        if not self._keys.waits_for_changes:  # it may be away, and nobody has noticed yet
+            await self._offload.read(self._keys.store.now_ns)
         if node.kind is Kind.ROTATE:
             return StagedWrite(limit=1 << 20)
         if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
