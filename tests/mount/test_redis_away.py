@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from keyfs.testing.shared_store import shared_store
 from keyfs.testing.waiting import wait_until
 
 STORE_UNAVAILABLE = 16
-READERS = 100
+READERS = 300
 START_S = 15.0
 
 
@@ -128,16 +129,16 @@ def test_no_mount_begins_while_redis_is_away(
     assert not os.path.ismount(mountpoint)
 
 
-def test_a_hundred_readers_of_cold_keys_hold_up_nobody(
+def test_hundreds_of_readers_of_cold_keys_hold_up_nobody(
     fuse_required: None,
     server: RedisServer,
     stack: ExitStack,
     tmp_path: Path,
-    record_property: Callable[[str, object], None],
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     """Each has its answer within its deadline, and who lists or reads what is warm does not wait for them."""
     site = site_of("frozen", server, tmp_path, stack)
-    cold = [label for label in COLD if label != COLD[0]][:READERS]
+    cold = list(islice(cycle(COLD[1:-1]), READERS))
     site.stop()
     pool = stack.enter_context(ThreadPoolExecutor(READERS))
     reads = [pool.submit(outcome_of, partial(site.mount.read, label)) for label in cold]
@@ -153,8 +154,8 @@ def test_a_hundred_readers_of_cold_keys_hold_up_nobody(
     outcomes = [read.result() for read in reads]
     again = [pool.submit(outcome_of, partial(site.mount.read, label)) for label in cold]
     outcomes += [read.result() for read in again]
-    record_property("slowest_s", max(outcome.took_s for outcome in outcomes))
-    record_property("slowest_meanwhile_s", max(outcome.took_s for outcome in meanwhile))
+    record_testsuite_property("slowest_of_hundreds_s", max(outcome.took_s for outcome in outcomes))
+    record_testsuite_property("slowest_meanwhile_s", max(outcome.took_s for outcome in meanwhile))
     site.mend()
     assert {outcome.error for outcome in outcomes} == {"EAGAIN"}
     assert max(outcome.took_s for outcome in outcomes) < READ_S + SLACK_S

@@ -151,10 +151,10 @@ def test_every_place_says_so(story: Story) -> None:
 
 
 def test_it_is_noticed_soon_and_over_soon(
-    story: Story, record_property: Callable[[str, object], None]
+    story: Story, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    record_property("noticed_s", story.noticed_s)
-    record_property("back_s", story.back_s)
+    record_testsuite_property("noticed_s", story.noticed_s)
+    record_testsuite_property("back_s", story.back_s)
     assert story.noticed_s < READ_S * 4
     assert story.back_s < 10
 

@@ -75,11 +75,11 @@ ROTATORS: dict[str, Callable[[Scene, str], object]] = {
 
 @pytest.mark.parametrize("rotate", ROTATORS.values(), ids=ROTATORS)
 def test_the_next_open_elsewhere_sees_a_rotation(
-    scene: Scene, label: str, rotate: Callable[[Scene, str], object], record_property: Record
+    scene: Scene, label: str, rotate: Callable[[Scene, str], object], record_testsuite_property: Record
 ) -> None:
     old = scene.b.read(label)
     rotate(scene, label)
-    record_property("seconds", wait_until(lambda: scene.b.read(label) != old))
+    record_testsuite_property("propagation_s", wait_until(lambda: scene.b.read(label) != old))
     new = list(scene.store.versions(label).values())
     assert new == [old, scene.b.read(label)]
     for mount in (scene.a, scene.b):
