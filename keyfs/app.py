@@ -25,7 +25,7 @@ from keyfs.store.redis_uri import SCHEMES as REDIS_SCHEMES
 from keyfs.store.redis_uri import parse_redis_uri
 
 _log = logging.getLogger(__name__)
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+]*):(.*)", re.DOTALL)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+]*):(.*)", re.DOTALL)
 _PUBLIC: Final = "?public="
 
 
@@ -66,8 +66,12 @@ def open_store(uri: str) -> Store:
         StoreInvalid, InsecurePermissions, AccessDenied: the place is no key store, or not a safe one.
     """
     if _scheme(uri) in REDIS_SCHEMES:
-        # Only who keeps keys in Redis pays for the library.
-        from keyfs.store.redis import RedisStore  # noqa: PLC0415
+        try:
+            from keyfs.store.redis import RedisStore  # noqa: PLC0415 - only who keeps keys there pays for it
+        except ImportError as exc:
+            raise InvalidSettings(
+                f"a store in Redis needs the Python package redis: python3 -m pip install redis ({exc})"
+            ) from exc
 
         place, password = parse_redis_uri(uri, os.environ)
         return RedisStore(place, password, is_plain=lambda name: name == MARKER)
@@ -84,7 +88,7 @@ def directory_paths(uri: str) -> tuple[Path, Path | None]:
         InvalidSettings: another scheme, or no path.
     """
     match = _SCHEME.fullmatch(uri)
-    if match is not None and match[1] != "dir":
+    if match is not None and match[1].lower() != "dir":
         raise InvalidSettings(f"a store {match[1]}: is not known: use dir:PATH or {', '.join(REDIS_SCHEMES)}")
     path, _, public = match[2].partition(_PUBLIC) if match is not None else (uri, "", "")
     if not path or path.startswith("//"):
@@ -129,7 +133,7 @@ def _init_redis(uri: str) -> str:
 
 def _scheme(uri: str) -> str:
     match = _SCHEME.fullmatch(uri)
-    return "" if match is None else match[1]
+    return "" if match is None else match[1].lower()
 
 
 def _marker(store: Store) -> bytes | None:

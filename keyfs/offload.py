@@ -8,8 +8,8 @@ import trio
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
-# Fewer than the 99 requests pyfuse3 serves at once, so that `ls` and cached reads still answer while the
-# medium hangs.
+# Fewer than the requests that are served at once, so that `ls` and cached reads still answer while the medium
+# hangs.
 READ_THREADS: Final = 32
 
 

@@ -9,7 +9,6 @@ Invariants (re-read them before adding an `await`):
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +18,7 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
+from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter, Written
@@ -33,12 +33,7 @@ from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
 AWAY_PAUSE_S: Final = 1.0
-Tell = Callable[[Collection[KeyRef]], Awaitable[None]]
 _log = logging.getLogger(__name__)
-
-
-async def _tell_nobody(_refs: Collection[KeyRef]) -> None:
-    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +69,12 @@ class KeyBroker:
         self._offload = offload
         self.freshness = freshness or Freshness(keys)
         self._fetcher = Fetcher(keys.reader, offload)
-        self._tell: Tell = _tell_nobody
-        self._changed: set[KeyRef] = set()
+        self._news = News()
         self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
     def on_change(self, tell: Tell) -> None:
-        """Have *tell* called with the keys that changed by other hands than an open file of this mount."""
-        self._tell = tell
+        """Have *tell* called with the key files of which a watcher does not know that they changed."""
+        self._news.tell = tell
 
     async def fresh(self) -> None:
         """Take in what others changed before this call, where the medium lets us know; else look who is away.
@@ -94,19 +88,18 @@ class KeyBroker:
 
     async def follow(self, watch: Watch) -> None:
         """Take in changes as they come, and tell whoever watches files; for ever."""
-        while True:
-            if self._keys.is_suspect:
-                await trio.sleep(AWAY_PAUSE_S)
-            else:
-                await trio.lowlevel.wait_readable(watch.fileno())
-            await self._take_in()
-            changed, self._changed = self._changed, set()
-            if changed:
-                await self._tell(changed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._news.run)
+            while True:
+                if self._keys.is_suspect:
+                    await trio.sleep(AWAY_PAUSE_S)
+                else:
+                    await trio.lowlevel.wait_readable(watch.fileno())
+                await self._take_in()
 
     async def _take_in(self) -> None:
         with contextlib.suppress(KeyfsError):  # the key store is suspect then, and looked at again
-            self._changed |= set(await self._offload.read(self._keys.refresh))
+            self._news.changed(await self._offload.read(self._keys.refresh))
         self.freshness.look()
 
     async def snapshot(self, node: Node) -> Snapshot:
@@ -129,9 +122,12 @@ class KeyBroker:
 
         Raises:
             OperationRefused: nothing can be written to this file.
+            StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
             KeyNotFound, UnsealFailed, …: as `snapshot`, when the write starts from the current value.
         """
         self.freshness.demand_writable()
+        if not self._keys.waits_for_changes:  # it may be away, and nobody has noticed yet
+            await self._offload.read(self._keys.store.now_ns)
         if node.kind is Kind.ROTATE:
             return StagedWrite(limit=1 << 20)
         if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
@@ -157,8 +153,7 @@ class KeyBroker:
             if data is None or node.ref is None:
                 return
             if node.kind is Kind.ROTATE:
-                await self._offload.write(self._rotate_once, node.ref, staged)
-                self._changed.add(node.ref)
+                await self._rotate(node.ref, staged)
             else:
                 await self._commit_material(node.ref, data, staged)
 
@@ -169,6 +164,14 @@ class KeyBroker:
     async def drain(self, within_s: float) -> bool:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
+
+    async def _rotate(self, ref: KeyRef, staged: StagedWrite) -> None:
+        if staged.committed:  # a shell group flushes once for each of its commands
+            return
+        try:
+            await self._offload.write(self._rotate_once, ref, staged)
+        finally:
+            self._news.rotated(ref)
 
     def _rotate_once(self, ref: KeyRef, staged: StagedWrite) -> None:
         """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
@@ -181,6 +184,8 @@ class KeyBroker:
         except InvalidMaterial as exc:
             event(_log, logging.INFO, "import.refused", key=str(ref), reason=str(exc))
             raise
+        finally:
+            self._news.written(ref)
         if made.is_new:
             staged.mark_committed(data, made.identity)
         else:

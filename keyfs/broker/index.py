@@ -13,7 +13,9 @@ from keyfs.layout.base import KeyRing, Layout, Slot
 from keyfs.store.base import BlobStat, Listing
 
 Prove = Callable[[str, tuple[Slot, ...]], Slot | None]
-Blobs = dict[Slot, tuple[str, BlobStat]]
+Entry = tuple[str, BlobStat]  # a blob's name and facts
+Blobs = dict[Slot, Entry]
+Change = tuple[Entry | None, Entry | None]  # before and after
 
 
 class Index:
@@ -45,9 +47,21 @@ class Index:
         self._blobs, self._rings, self.strays = fresh, {}, strays
         self.generation += 1
 
-    def apply(self, name: str, stat: BlobStat | None) -> set[KeyRef]:
-        """Take one blob's present facts, or its absence; returns the keys that this changed."""
-        changed: set[KeyRef] = set()
+    def reload(self, listing: Listing) -> dict[Slot, Change]:
+        """As `load`; returns what is not as it was."""
+        before = self._blobs
+        self.load(listing)
+        return {
+            slot: (old.get(slot), new.get(slot))
+            for ref in {*before, *self._blobs}
+            for old, new in [(before.get(ref, {}), self._blobs.get(ref, {}))]
+            for slot in {*old, *new}
+            if old.get(slot) != new.get(slot)
+        }
+
+    def apply(self, name: str, stat: BlobStat | None) -> set[Slot]:
+        """Take one blob's present facts, or its absence; returns the places in rings that this changed."""
+        changed: set[Slot] = set()
         slot = None if stat is None else self._slot(name)
         for candidate in self._layout.slots(name):
             blobs = {k: v for k, v in self._blobs.get(candidate.ref, {}).items() if k != candidate}
@@ -55,7 +69,7 @@ class Index:
                 blobs[candidate] = (name, stat)
             if blobs != self._blobs.get(candidate.ref, {}):
                 self._set(candidate.ref, blobs)
-                changed.add(candidate.ref)
+                changed.add(candidate)
         strays = {stray: why for stray, why in self.strays.items() if stray != name}
         if stat is not None and slot is None:
             strays[name] = self._layout.stray_reason(name)

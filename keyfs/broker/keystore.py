@@ -6,6 +6,7 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from keyfs.broker.index import Index
@@ -13,7 +14,7 @@ from keyfs.broker.reader import BlobReader, Opened
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyfsError, KeyNotFound
-from keyfs.layout.base import KeyRing, KeyVersion, Layout
+from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
 from keyfs.seal.base import Sealer
 from keyfs.store.base import Store, Watch
 
@@ -38,6 +39,7 @@ class KeyStore:
         self.index = Index(layout, self.reader.proves)
         self._watch: Watch | None = None
         self._is_refreshing = False
+        self._written: KeyRef | None = None
         self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
 
     def load(self) -> None:
@@ -70,8 +72,8 @@ class KeyStore:
         """Whether changes made by others would be heard of now."""
         return self._watch is None or self._watch.is_connected
 
-    def refresh(self) -> Collection[KeyRef]:
-        """Take in the changes that arrived; returns the keys that are not as they were.
+    def refresh(self) -> Collection[Slot]:
+        """Take in the changes that arrived; returns the places in rings that others changed.
 
         Where `waits_for_changes`, these are all changes that were complete before this call.
 
@@ -83,12 +85,25 @@ class KeyStore:
         with self.mutex:
             self._is_refreshing = True
             try:
-                return self._take_in(self._watch)
+                changed = self._take_in(self._watch)
+                return {slot for slot in changed if slot.ref != self._written}
             except KeyfsError:
                 self.is_suspect = True
                 raise
             finally:
                 self._is_refreshing = False
+
+    @contextmanager
+    def being_written(self, ref: KeyRef) -> Iterator[None]:
+        """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
+
+        The store's lock is held: at most one key at a time.
+        """
+        self._written = ref
+        try:
+            yield
+        finally:
+            self._written = None
 
     def rings(self, purpose: Purpose | None = None) -> Iterator[KeyRing]:
         """All rings, in no order; one that vanishes meanwhile is left out."""
@@ -155,18 +170,36 @@ class KeyStore:
             except KeyNotFound:
                 return None
 
-    def _take_in(self, watch: Watch) -> Collection[KeyRef]:
+    def _take_in(self, watch: Watch) -> set[Slot]:
         changes = watch.take()
         if changes.lost or self.is_suspect:
             watch.renew()
-            self.load()
+            changed = self._list_again()
             self.is_suspect = False
-            return set(self.index.refs())
+            return changed
         found = self.store.stat_many(changes.names)
-        changed: set[KeyRef] = set()
+        changed = set()
         for name in changes.names:
             changed |= self.index.apply(name, found.get(name))
         return changed
+
+    def _list_again(self) -> set[Slot]:
+        """List everything; returns the places in rings that are not as they were.
+
+        Where the medium tells sizes only, bytes in memory are compared with those there now. What nobody
+        has read counts as changed when versions of its key came or went.
+        """
+        changes = self.index.reload(self.store.list_all())
+        stayed = {slot: (old, new) for slot, (old, new) in changes.items() if old and new}
+        moved = {slot.ref for slot in changes if slot not in stayed}
+        unread = {
+            slot: new
+            for slot, (old, new) in stayed.items()
+            if new[1].is_unread and new[1].size == old[1].size
+        }
+        is_same = self.reader.renew(dict(unread.values()))
+        unchanged = {slot for slot, (name, _) in unread.items() if is_same.get(name, slot.ref not in moved)}
+        return set(changes) - unchanged
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

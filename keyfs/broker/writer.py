@@ -151,7 +151,7 @@ class RingWriter:
         *decide* gets the ring as it is under the lock and returns the new material, None for no change.
         """
         self._keys.layout.check_writable(ref, self._keys.store.name_limit)
-        with self._keys.store.lock():
+        with self._keys.store.lock(), self._keys.being_written(ref):
             ring = self._keys.relist(ref)
             _check_existence(ref, ring, must_exist)
             ring = self._mended(ring)

@@ -20,6 +20,9 @@ from keyfs.logs import event
 from keyfs.store.base import Watch
 
 DRAIN_S: Final = 8.0
+# As many requests may wait for a store that does not answer, before one that needs no store has to wait with
+# them. A task is small; pyfuse3's own limit of 99 is less than one busy host has readers.
+TASKS_MAX: Final = 2000
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ async def _serve(
                 nursery.start_soon(broker.follow, watch)
                 nursery.start_soon(_announce, plan.mountpoint, on_ready, failures)
                 operations.wake_watchers(plan.mountpoint)
-                await pyfuse3.main()
+                await pyfuse3.main(max_tasks=TASKS_MAX)
                 nursery.cancel_scope.cancel()
             if not await broker.drain(DRAIN_S):
                 event(_log, logging.WARNING, "stop.write_unfinished", within_s=DRAIN_S)

@@ -4,6 +4,8 @@ Neither a change behind the mount nor any FUSE notification makes an inotify eve
 mount does: a worker thread opens the file, writes one byte and closes; the handler knows the thread and
 discards the byte. Watchers see OPEN, MODIFY, CLOSE_WRITE, as after an editor's save. A directory in which
 names came or went has its times touched: watchers see ATTRIB.
+
+On a read-only mount the kernel refuses all of that, and watchers are not woken: open the file again, or poll.
 """
 
 import os
@@ -14,8 +16,8 @@ from pathlib import Path
 
 import trio
 
-from keyfs.core.names import CURRENT, KeyRef
-from keyfs.core.tree import Node, client_node, purpose_node
+from keyfs.core.names import CURRENT
+from keyfs.core.tree import Node, parent_of
 
 
 class Nudger:
@@ -31,27 +33,30 @@ class Nudger:
         self._is_known = is_known
         self._threads: set[int] = set()
 
-    async def tell(self, refs: Collection[KeyRef]) -> None:
-        """Wake the watchers of these keys' files and directories."""
-        nodes = [client_node(ref) for ref in refs]
-        files = [node for node in nodes if self._is_known(node)]
-        directories = {purpose_node(ref.purpose) for ref in refs}
+    async def tell(self, nodes: Collection[Node]) -> None:
+        """Wake the watchers of these key files, as far as they are current, and of the directories above."""
+        clients = {parent_of(node) for node in nodes}
+        directories = clients | {parent_of(client) for client in clients}
+        files = [node for node in nodes if node.version == CURRENT]
         await trio.to_thread.run_sync(
-            self._touch, files, [node for node in directories if self._is_known(node)], abandon_on_cancel=True
+            self._touch,
+            list(filter(self._is_known, files)),
+            list(filter(self._is_known, directories)),
+            abandon_on_cancel=True,
         )
 
     def is_own(self, pid: int) -> bool:
         """Whether a request comes from a nudging thread (FUSE names the thread, not the process)."""
         return pid in self._threads
 
-    def _touch(self, clients: list[Node], purposes: list[Node]) -> None:
+    def _touch(self, files: list[Node], directories: list[Node]) -> None:
         thread = threading.get_native_id()
         self._threads.add(thread)
         try:
-            for node in clients:
+            for node in files:
                 with suppress(OSError):  # gone meanwhile, or a read-only mount: nothing to wake
-                    _write_one_byte(self._mountpoint / str(node) / CURRENT)
-            for node in (*clients, *purposes):
+                    _write_one_byte(self._mountpoint / str(node))
+            for node in directories:
                 with suppress(OSError):
                     os.utime(self._mountpoint / str(node))
         finally:

@@ -5,26 +5,37 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from redis.exceptions import RedisError, WatchError
+from keyfs.errors import KeyfsError, StoreBusy
+from keyfs.store.redis_client import FAILURES, Client, translated
+from keyfs.store.redis_swap import Command, swap
 
-from keyfs.errors import StoreBusy
-from keyfs.store.redis_client import Client, translated
-
-LIFE_S: Final = 15  # longer than all steps of a rotation with every one of them timing out
+# A rotation takes milliseconds. Every write renews the lock, and fails if the lock has ended meanwhile; so
+# this can be shorter than the others wait: a writer that dies delays them, no more.
+LIFE_MS: Final = 3000
 WAIT_S: Final = 4.0
 PAUSE_S: Final = 0.01
 
 
 class RedisLock:
-    """Excludes other keyfs writers. Held by at most one; a dead holder's lock ends by itself."""
+    """Excludes other keyfs writers. Held by at most one; a dead holder's lock ends by itself.
+
+    The token is this object's, not one hold's, and threads take turns before they ask the server: a lock with
+    our token while nobody here holds it is one whose answer was lost, and it is taken up.
+    """
 
     def __init__(self, client: Client, key: str) -> None:
         self._client = client
-        self.key = key
-        self._held = threading.local()  # the token of this thread's hold
+        self._turn = threading.Lock()
+        self._token = secrets.token_hex(16).encode()
+        self.key = key.encode()
+
+    @property
+    def renewal(self) -> Command:
+        """The command that lets the lock last; for a transaction that finds it ours."""
+        return ("PEXPIRE", self.key, LIFE_MS)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -34,36 +45,50 @@ class RedisLock:
             StoreBusy: another writer held it all the time that we waited.
             StoreUnavailable, ReadOnly, AccessDenied, StoreFull: as `translated`.
         """
-        token = secrets.token_hex(16).encode()
-        with translated("lock the key store"):
-            self._acquire(token)
-        self._held.token = token
+        if not self._turn.acquire(timeout=WAIT_S):
+            raise self._busy()
         try:
-            yield
+            with translated("lock the key store"):
+                self._acquire()
+            try:
+                yield
+            finally:
+                self._release()
         finally:
-            self._held.token = b""
-            self._release(token)
+            self._turn.release()
 
-    def is_mine(self, value: bytes | None) -> bool:
-        """Whether the lock's present value is the one that this thread set."""
-        token = getattr(self._held, "token", b"")
-        return bool(token) and value == token
+    def demand(self, value: bytes | None) -> None:
+        """Nothing, if *value*, what the key holds, says that the lock is ours.
 
-    def _acquire(self, token: bytes) -> None:
+        Raises:
+            StoreBusy: it is not, or not any more.
+        """
+        if value != self._token:
+            raise StoreBusy("the writers' lock ended before the write, nothing was changed: retry")
+
+    def renew(self) -> None:
+        """Let it last.
+
+        Raises:
+            StoreBusy: it is not ours any more.
+            redis.RedisError, OSError, StoreUnavailable: as `swap`.
+        """
+        if not swap(self._client, {self.key: self._token}, {}, also=[self.renewal]):
+            self.demand(None)
+
+    def _acquire(self) -> None:
         give_up_at = time.monotonic() + WAIT_S
-        while not self._client.set(self.key, token, nx=True, ex=LIFE_S):
+        while not self._client.set(self.key, self._token, nx=True, px=LIFE_MS):
+            if self._client.get(self.key) == self._token and self._client.pexpire(self.key, LIFE_MS):
+                return
             if time.monotonic() > give_up_at:
-                raise StoreBusy(f"another writer holds {self.key} for more than {WAIT_S:.0f} s: retry")
+                raise self._busy()
             time.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 
-    def _release(self, token: bytes) -> None:
+    def _release(self) -> None:
         """Delete the lock if it is still ours. If that fails it ends by itself."""
-        try:
-            with self._client.pipeline() as pipe:
-                pipe.watch(self.key)
-                if pipe.get(self.key) == token:
-                    pipe.multi()
-                    pipe.delete(self.key)
-                    pipe.execute()
-        except (WatchError, RedisError, OSError):
-            return
+        with suppress(KeyfsError, *FAILURES):
+            swap(self._client, {self.key: self._token}, {self.key: None})
+
+    def _busy(self) -> StoreBusy:
+        return StoreBusy(f"another writer holds {self.key.decode()} for more than {WAIT_S:.0f} s: retry")

@@ -1,0 +1,49 @@
+"""`News`: what changed, for those who watch files. Telling them never holds up anything else."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+import trio
+
+from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.core.tree import Node, key_node
+from keyfs.layout.base import Slot
+
+Tell = Callable[[Collection[Node]], Awaitable[None]]
+
+
+async def _tell_nobody(_nodes: Collection[Node]) -> None:
+    return
+
+
+class News:
+    """Collects key files until somebody is told: what comes while one lot is told is one more lot."""
+
+    def __init__(self) -> None:
+        self.tell: Tell = _tell_nobody
+        self._nodes: set[Node] = set()
+        self._arrived = trio.Event()
+
+    def changed(self, slots: Collection[Slot]) -> None:
+        """What others changed, came or went."""
+        self._add(key_node(slot.ref, slot.stamp or CURRENT, slot.half) for slot in slots)
+
+    def rotated(self, ref: KeyRef) -> None:
+        """We made the next version, and `current` was not open for it."""
+        self._add(key_node(ref, CURRENT, half) for half in Half)
+
+    def written(self, ref: KeyRef) -> None:
+        """`current` was written through this mount: the kernel told of that file, of no other."""
+        self._add([key_node(ref, CURRENT, Half.PUBLIC)])
+
+    async def run(self) -> None:
+        """Tell, for ever."""
+        while True:
+            await self._arrived.wait()
+            self._arrived = trio.Event()
+            nodes, self._nodes = self._nodes, set()
+            await self.tell(nodes)
+
+    def _add(self, nodes: Iterable[Node]) -> None:
+        self._nodes.update(nodes)
+        if self._nodes:
+            self._arrived.set()
