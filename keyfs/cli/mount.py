@@ -33,7 +33,14 @@ _OURS: Final = {"ro", "rw", "allow_other"}
 @click.option("--foreground", envvar="KEYFS_FOREGROUND", is_flag=True, help="Do not go into the background.")
 @click.option("--allow-other", envvar="KEYFS_ALLOW_OTHER", is_flag=True, help="Let other users in, too.")
 @click.option("--log-file", envvar="KEYFS_LOG_FILE", metavar="PATH", help="Log there, not to syslog.")
-@click.option("-o", "options", multiple=True, metavar="OPT,…", help="Mount options, as for mount(8).")
+@click.option(
+    "-o",
+    "options",
+    envvar="KEYFS_OPTIONS",
+    multiple=True,
+    metavar="OPT,…",
+    help="Mount options, as for mount(8).",
+)
 @click.argument("mountpoint")
 def mount(
     invocation: Invocation,
@@ -62,7 +69,9 @@ def mount(
 
 
 @click.command(short_help="End a mount.")
-@click.option("--lazy", is_flag=True, help="Even if it is in use: it ends with its last user.")
+@click.option(
+    "--lazy", envvar="KEYFS_LAZY", is_flag=True, help="Even if it is in use: it ends with its last user."
+)
 @click.argument("mountpoint")
 def umount(lazy: bool, mountpoint: str) -> None:
     """End a mount, and wait until its daemon has ended."""
