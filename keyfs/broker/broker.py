@@ -28,6 +28,8 @@ from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
 AWAY_PAUSE_S: Final = 1.0
+# Less than any request has: a store that hangs must not keep what is known from being served.
+FRESH_WITHIN_S: Final = 1.5
 _log = logging.getLogger(__name__)
 
 
@@ -55,21 +57,28 @@ class KeyBroker:
         self.tree = tree
         self._offload = offload
         self._is_store_away = False
+        self._looks: set[object] = set()
+        self._late_look: object = None
         self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
     async def fresh(self) -> None:
         """Take in what others changed; returns at once when nothing changed.
 
-        When the medium cannot be looked at, what is known stays; reads of it answer for themselves.
+        When the medium cannot be looked at, or not in time, what is known stays; reads of it answer for
+        themselves. While a look hangs that was late, nobody waits for another one.
         """
-        if not self._keys.has_changes():
+        if not self._keys.has_changes() or self._late_look in self._looks:
             return
+        look = object()
         try:
-            await self._offload.read(self._keys.refresh)
+            with trio.fail_after(FRESH_WITHIN_S):
+                await self._offload.read(self._look, look)
         except KeyfsError as exc:
-            if not self._is_store_away:
-                event(_log, logging.WARNING, "store.away", reason=str(exc))
-            self._is_store_away = True
+            self._say_away(str(exc))
+        except trio.TooSlowError:
+            self._late_look = look
+            self._keys.is_suspect = True
+            self._say_away(f"it does not answer within {FRESH_WITHIN_S} s")
         else:
             if self._is_store_away:
                 event(_log, logging.INFO, "store.back")
@@ -146,6 +155,19 @@ class KeyBroker:
         """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
         if not staged.committed:  # a shell group flushes once for each of its commands
             staged.committed = self._writer.rotate(ref).id
+
+    def _look(self, look: object) -> None:
+        """In a thread: take in what changed, and let others know that this look is under way."""
+        self._looks.add(look)
+        try:
+            self._keys.refresh()
+        finally:
+            self._looks.discard(look)
+
+    def _say_away(self, reason: str) -> None:
+        if not self._is_store_away:
+            event(_log, logging.WARNING, "store.away", reason=reason)
+        self._is_store_away = True
 
     async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
         try:
