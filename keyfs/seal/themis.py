@@ -150,8 +150,8 @@ def _themis() -> _Themis:
 def _look_for_themis() -> _Themis | str:
     """What is used of pythemis, or the reason why it cannot be had.
 
-    Where there is no library pythemis goes on to ask ldconfig, gcc and ld, found by PATH, and each of them gets
-    our environment with the master key in it. So it is imported only where its first look will succeed.
+    Where there is no library pythemis goes on to ask gcc and ld, found by PATH, and each of them gets our
+    environment with the master key in it. So it is imported only where its first look will succeed.
     """
     missing = _missing()
     if missing:
