@@ -84,6 +84,7 @@ def _dresses(secret: bytes) -> Iterator[tuple[str, bytes]]:
                 yield "base64", inner[start : start + 16]
 
 
-_PATTERNS: Final = {
-    pattern: f"{name} as {dress}" for name, secret in _SECRETS.items() for dress, pattern in _dresses(secret)
-}
+_PATTERNS: Final[dict[bytes, str]] = {}
+for _name, _secret in _SECRETS.items():
+    for _dress, _pattern in _dresses(_secret):
+        _PATTERNS.setdefault(_pattern, f"{_name} as {_dress}")
