@@ -10,7 +10,7 @@ from typing import Final
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.secret import Secret
-from keyfs.errors import InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
+from keyfs.errors import AccessDenied, InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
 from keyfs.layout.detect import MARKER, layout_name
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
@@ -141,6 +141,8 @@ def _marker(store: Store) -> bytes | None:
         return store.get(MARKER).data
     except KeyNotFound:
         return None
+    except AccessDenied as exc:  # the first look at the store: say which one, not only which file in it
+        raise AccessDenied(f"{store.describe()}: {exc}") from exc
 
 
 def _fetch(uri: str, layout: str) -> Secret:

@@ -102,7 +102,7 @@ class Redaction(logging.Filter):
         fields = getattr(record, "fields", None)
         if isinstance(fields, Mapping):
             record.fields = {str(key): _field_text(str(key), value) for key, value in fields.items()}
-        if record.exc_info and not record.exc_text:
+        if record.exc_info:  # even if another handler has left its own text of it, which nobody redacted
             record.exc_text = _traceback_text(record.exc_info)
         record.exc_info = None
         record.stack_info = None

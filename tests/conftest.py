@@ -19,6 +19,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from keyfs.testing import canary
+
 IN_CI = bool(os.environ.get("CI"))
 # Whatever a test starts inherits this, daemons included, so that what stays behind is known as ours. The name
 # does not begin with KEYFS_: that would be an option of keyfs.
@@ -197,3 +199,31 @@ def each_test_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with nothing_stays_mounted(tmp_path_factory.getbasetemp()):
         yield
     gc.collect()
+
+
+# --- no key is ever seen ---
+#
+# keyfs.testing.canary has known keys. No test may show one, not even when it fails; nor leave one in a file,
+# except in those named *.canary-input.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails a test whose output, log or traceback holds a canary, and keeps that out of the report."""
+    report = yield
+    shown = canary.found_in("\n".join((report.longreprtext, *(text for _, text in report.sections))))
+    if shown:
+        report.outcome = "failed"
+        report.sections.clear()
+        report.longrepr = f"{report.when}: key bytes were shown: {', '.join(shown)}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_leaves_no_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Looks into every file that the tests left."""
+    yield
+    left = canary.left_below(tmp_path_factory.getbasetemp())
+    if left:
+        listed = "; ".join(f"{path}: {', '.join(seen)}" for path, seen in left.items())
+        pytest.fail(f"key bytes were left on disk: {listed}")

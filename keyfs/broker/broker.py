@@ -7,15 +7,15 @@ Invariants (re-read them before adding an `await`):
 3. A staged write is committed by one call in one thread; its handle is told afterwards what it made.
 """
 
-import contextlib
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from keyfs.broker.fetcher import Fetcher
-from keyfs.broker.freshness import Freshness
+from keyfs.broker.freshness import UNHEARD, Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import expected_prefix, size_limit
 from keyfs.broker.news import News, Tell
@@ -27,12 +27,15 @@ from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
 from keyfs.errors import InvalidMaterial, KeyfsError, KeyNotFound, OperationRefused
-from keyfs.layout.base import KeyVersion
+from keyfs.layout.base import KeyVersion, Slot
 from keyfs.logs import event
 from keyfs.offload import Offload
 from keyfs.store.base import Watch
 
 AWAY_PAUSE_S: Final = 1.0
+# Less than any request has: a store that hangs must not keep what is known from being served.
+FRESH_WITHIN_S: Final = 1.5
+FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +73,8 @@ class KeyBroker:
         self.freshness = freshness or Freshness(keys)
         self._fetcher = Fetcher(keys.reader, offload)
         self._news = News()
+        self._looks: set[object] = set()
+        self._late_look: object = None
         self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
     def on_change(self, tell: Tell) -> None:
@@ -79,10 +84,11 @@ class KeyBroker:
     async def fresh(self) -> None:
         """Take in what others changed before this call, where the medium lets us know; else look who is away.
 
-        When the medium cannot be looked at, what is known stays; reads of it answer for themselves.
+        When the medium cannot be looked at, or not in time, what is known stays; reads of it answer for
+        themselves. While a look hangs that was late, nobody waits for another one.
         """
         if self._keys.waits_for_changes and self._keys.has_changes():
-            await self._take_in()
+            await self._take_in(FRESH_WITHIN_S)
         else:
             self.freshness.look()
 
@@ -95,12 +101,23 @@ class KeyBroker:
                     await trio.sleep(AWAY_PAUSE_S)
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
-                await self._take_in()
+                await self._take_in(FOLLOW_WITHIN_S)
 
-    async def _take_in(self) -> None:
-        with contextlib.suppress(KeyfsError):  # the key store is suspect then, and looked at again
-            self._news.changed(await self._offload.read(self._keys.refresh))
-        self.freshness.look()
+    async def _take_in(self, within_s: float) -> None:
+        """Take in what arrived, unless an earlier look was late and still hangs."""
+        reason = UNHEARD
+        if self._late_look not in self._looks:
+            look = object()
+            try:
+                with trio.fail_after(within_s):
+                    self._news.changed(await self._offload.read(self._look, look))
+            except trio.TooSlowError:
+                self._late_look = look
+                self._keys.is_suspect = True
+                reason = f"it does not answer within {within_s} s"
+            except KeyfsError as exc:
+                reason = str(exc)  # the key store is suspect now, and looked at again
+        self.freshness.look(reason)
 
     async def snapshot(self, node: Node) -> Snapshot:
         """What an open for reading shows until it is closed.
@@ -177,6 +194,14 @@ class KeyBroker:
         """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
         if not staged.committed:  # a shell group flushes once for each of its commands
             staged.committed = self._writer.rotate(ref).id
+
+    def _look(self, look: object) -> Collection[Slot]:
+        """In a thread: take in what changed, and let others know that this look is under way."""
+        self._looks.add(look)
+        try:
+            return self._keys.refresh()
+        finally:
+            self._looks.discard(look)
 
     async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
         try:

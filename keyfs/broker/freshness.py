@@ -16,6 +16,7 @@ from keyfs.logs import event
 
 FRESH: Final = "fresh"
 SERVE_STALE_S: Final = 3600.0
+UNHEARD: Final = "the server does not answer"
 _log = logging.getLogger(__name__)
 
 
@@ -40,12 +41,12 @@ class Freshness:
         self._stale_since: float | None = None
         self._stale_since_ns = 0
 
-    def look(self) -> None:
-        """Notice whether we went deaf; or hear again, and have taken in what was missed."""
+    def look(self, reason: str = UNHEARD) -> None:
+        """Notice whether we went deaf, for the reason given; or hear again, and have taken in what was missed."""
         is_deaf = not self._keys.is_connected or self._keys.is_suspect
         if is_deaf and self._stale_since is None:
             self._stale_since, self._stale_since_ns = self._clock(), time.time_ns()
-            event(_log, logging.WARNING, "store.away", serving_stale_s=self._serve_stale_s)
+            event(_log, logging.WARNING, "store.away", reason=reason, serving_stale_s=self._serve_stale_s)
         elif self._stale_since is not None and not is_deaf and not self._keys.has_changes():
             away_s = round(self._clock() - self._stale_since, 1)
             self._stale_since = None

@@ -13,6 +13,7 @@ from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import SYMMETRIC_SIZE, Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import (
+    AccessDenied,
     InsecurePermissions,
     KeyNotFound,
     MasterKeyUnavailable,
@@ -197,6 +198,6 @@ class BlobReader:
             if ref.purpose.shape is Shape.PLAIN:
                 return len(data) == SYMMETRIC_SIZE
             check_read(ref.purpose, Half.SECRET, self._unseal(ref, name, data))
-        except (KeyNotFound, UnsealFailed, MaterialCorrupt):
+        except (KeyNotFound, AccessDenied, UnsealFailed, MaterialCorrupt):
             return False
         return True

@@ -14,7 +14,9 @@ from keyfs.cli.progress import progress_bar
 
 @click.command(short_help="Is the key store whole?")
 @opens_key_store
-@click.option("--repair", is_flag=True, help="Mend what can be mended without losing a byte.")
+@click.option(
+    "--repair", envvar="KEYFS_REPAIR", is_flag=True, help="Mend what can be mended without losing a byte."
+)
 @json_option
 def check(invocation: Invocation, *, repair: bool, as_json: bool) -> int:
     """Open every blob, parse every name, look for what is left over. Exit 1 if something is wrong."""

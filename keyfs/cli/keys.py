@@ -19,7 +19,12 @@ _STDIN = "-"
 @config_option
 @store_option
 @click.option(
-    "--layout", type=click.Choice(["v1", "v2"]), default="v1", show_default=True, help="Its layout."
+    "--layout",
+    envvar="KEYFS_LAYOUT",
+    type=click.Choice(["v1", "v2"]),
+    default="v1",
+    show_default=True,
+    help="Its layout.",
 )
 def init(store: str | None, layout: str) -> None:
     """Make a new, empty key store. Refuses a place that is not empty."""
@@ -29,7 +34,12 @@ def init(store: str | None, layout: str) -> None:
 
 @click.command(short_help="Make the first version of a key.")
 @opens_key_store
-@click.option("--from-file", metavar="FILE", help="Take the key from a file, or from stdin (-).")
+@click.option(
+    "--from-file",
+    envvar="KEYFS_FROM_FILE",
+    metavar="FILE",
+    help="Take the key from a file, or from stdin (-).",
+)
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the first version of a key. Refuses if there is one."""
@@ -45,7 +55,12 @@ def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None
 
 @click.command(short_help="Make the next version of a key.")
 @opens_key_store
-@click.option("--from-file", metavar="FILE", help="Take the key from a file, or from stdin (-).")
+@click.option(
+    "--from-file",
+    envvar="KEYFS_FROM_FILE",
+    metavar="FILE",
+    help="Take the key from a file, or from stdin (-).",
+)
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the next version of a key; the one before stays readable under its stamp."""
@@ -61,7 +76,7 @@ def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
 
 @click.command(short_help="Write a key's bytes to stdout.")
 @opens_key_store
-@click.option("--public", is_flag=True, help="The public half of a key pair.")
+@click.option("--public", envvar="KEYFS_PUBLIC", is_flag=True, help="The public half of a key pair.")
 @click.argument("key", metavar="PURPOSE[/CLIENT][/VERSION]")
 def read(invocation: Invocation, *, public: bool, key: str) -> None:
     """Write a key's bytes to stdout, without a newline."""
@@ -82,7 +97,7 @@ def read(invocation: Invocation, *, public: bool, key: str) -> None:
 
 @click.command(short_help="Remove one retired version for good.")
 @opens_key_store
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", envvar="KEYFS_YES", is_flag=True, help="Do not ask.")
 @click.argument("key", metavar="PURPOSE/CLIENT/VERSION")
 def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
     """Remove one retired version for good. The current version is never destroyed."""

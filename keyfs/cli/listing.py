@@ -19,7 +19,7 @@ STAMP_WIDTH: Final = 29
 
 @click.command("list", short_help="Show the keys there are.")
 @opens_key_store
-@click.option("--versions", is_flag=True, help="Retired versions, too.")
+@click.option("--versions", envvar="KEYFS_VERSIONS", is_flag=True, help="Retired versions, too.")
 @json_option
 @click.argument("key", metavar="[PURPOSE[/CLIENT]]", required=False)
 def list_keys(invocation: Invocation, *, versions: bool, as_json: bool, key: str | None) -> None:

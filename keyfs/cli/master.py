@@ -12,7 +12,12 @@ def master_key() -> None:
 
 @master_key.command(short_help="Print a new master key.")
 @click.option(
-    "--layout", type=click.Choice(["v1", "v2"]), default="v1", show_default=True, help="For which layout."
+    "--layout",
+    envvar="KEYFS_LAYOUT",
+    type=click.Choice(["v1", "v2"]),
+    default="v1",
+    show_default=True,
+    help="For which layout.",
 )
 def generate(layout: str) -> None:
     """Print a new master key as ACRA_MASTER_KEY holds it. Nothing else keeps it: store it well."""

@@ -44,7 +44,14 @@ _DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
     show_default=True,
     help="How long keys in memory are served while the store is away: 90s, 15m, 1h.",
 )
-@click.option("-o", "options", multiple=True, metavar="OPT,…", help="Mount options, as for mount(8).")
+@click.option(
+    "-o",
+    "options",
+    envvar="KEYFS_OPTIONS",
+    multiple=True,
+    metavar="OPT,…",
+    help="Mount options, as for mount(8).",
+)
 @click.argument("mountpoint")
 def mount(
     invocation: Invocation,
@@ -73,7 +80,9 @@ def mount(
 
 
 @click.command(short_help="End a mount.")
-@click.option("--lazy", is_flag=True, help="Even if it is in use: it ends with its last user.")
+@click.option(
+    "--lazy", envvar="KEYFS_LAZY", is_flag=True, help="Even if it is in use: it ends with its last user."
+)
 @click.argument("mountpoint")
 def umount(lazy: bool, mountpoint: str) -> None:
     """End a mount, and wait until its daemon has ended."""

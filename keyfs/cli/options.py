@@ -55,7 +55,7 @@ log_level_option = click.option(
     type=click.Choice(LEVELS, case_sensitive=False),
     help="How much to say on stderr.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+json_option = click.option("--json", "as_json", envvar="KEYFS_JSON", is_flag=True, help="For programs.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ PUBLIC_SUFFIX: Final = ".pub"
 LEVELS: Final = 3  # purpose, client, version
 CLIENT_ID_MIN: Final = 5
 CLIENT_ID_MAX: Final = 256
+_SHOWN_MAX: Final = 40  # characters of a wrong name that an error repeats
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_\- ]+", re.ASCII)
 _BY_NAME: Final = {purpose.name: purpose for purpose in PURPOSES}
 
@@ -55,9 +56,8 @@ def check_client_id(text: str) -> str:
     """
     if is_client_id(text):
         return text
-    shown = text if len(text) <= CLIENT_ID_MIN * 8 else text[: CLIENT_ID_MIN * 8] + "…"
     raise InvalidName(
-        f"{shown!r} is not a client id: "
+        f"{_shown(text)!r} is not a client id: "
         f"{CLIENT_ID_MIN} to {CLIENT_ID_MAX} characters of A-Z a-z 0-9 _ - and space"
     )
 
@@ -71,7 +71,7 @@ def parse_purpose(text: str) -> Purpose:
     purpose = _BY_NAME.get(text)
     if purpose is None:
         known = ", ".join(p.name for p in PURPOSES if not p.is_legacy)
-        raise InvalidName(f"unknown purpose {text!r}: use one of {known}")
+        raise InvalidName(f"unknown purpose {_shown(text)!r}: use one of {known}")
     return purpose
 
 
@@ -105,5 +105,9 @@ def parse_version_path(text: str) -> tuple[KeyRef, str]:
     ref = parse_key_ref("/".join(parts[:2]))
     version = parts[-1] if len(parts) >= LEVELS else CURRENT
     if len(parts) > LEVELS or not version:
-        raise InvalidName(f"{text!r} is not PURPOSE/CLIENT/VERSION")
+        raise InvalidName(f"{_shown(text)!r} is not PURPOSE/CLIENT/VERSION")
     return ref, version
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "…"

@@ -94,7 +94,8 @@ def swallows(handler: Handler[P, None]) -> Handler[P, None]:
 
 
 def _answer(request: str, exc: errors.KeyfsError) -> int:
-    number = ERRNO[type(exc)]
+    # A third party's store may raise an error of its own; it is answered as what it is a kind of.
+    number = next((ERRNO[kind] for kind in type(exc).__mro__ if kind in ERRNO), errno.EIO)
     level = logging.DEBUG if number in _QUIET else logging.WARNING
     event(_log, level, "request.failed", request=request, errno=errno.errorcode[number], reason=str(exc))
     return number

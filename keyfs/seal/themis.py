@@ -4,8 +4,10 @@ pythemis carries no native library. Merely importing it loads one, and fails in 
 none; so nothing here imports it before it is asked for.
 """
 
+import ctypes
 import functools
 import importlib
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
@@ -15,6 +17,7 @@ from keyfs.errors import InvalidMaterial, UnsealFailed
 from keyfs.seal.cell import REFUSAL, check_plaintext, parse_key_cell, parse_passphrase_cell
 
 ENGINE: Final = "themis"
+_LIBRARIES: Final = ("/usr/local/lib/libthemis.so.0", "libthemis.so.0")  # where pythemis looks first
 
 
 class ThemisUnavailable(Exception):
@@ -39,7 +42,7 @@ class _Themis(NamedTuple):
 def load_themis() -> None:
     """Make sure that pythemis and libthemis are loaded, without a warning.
 
-    The answer is found once per process: looking for a missing library starts compilers and linkers.
+    The answer is found once per process.
 
     Raises:
         ThemisUnavailable: pythemis is not installed, or libthemis or something it needs is missing.
@@ -145,7 +148,14 @@ def _themis() -> _Themis:
 
 @functools.cache
 def _look_for_themis() -> _Themis | str:
-    """What is used of pythemis, or the reason why it cannot be had."""
+    """What is used of pythemis, or the reason why it cannot be had.
+
+    Where there is no library pythemis goes on to ask gcc and ld, found by PATH, and each of them gets our
+    environment with the master key in it. So it is imported only where its first look will succeed.
+    """
+    missing = _missing()
+    if missing:
+        return missing
     with warnings.catch_warnings():
         # pythemis warns before it looks further; what comes of that is said by our own answer.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -157,3 +167,21 @@ def _look_for_themis() -> _Themis | str:
             # RuntimeError: no library of that name. OSError: there is one, but it does not load.
             return f"libthemis.so.0 cannot be loaded: {exc}"
     return _Themis(scell.SCellSeal, scell.ThemisError)
+
+
+def _missing() -> str:
+    """What pythemis would lack, in one line; empty for nothing. Starts no other program."""
+    try:
+        if importlib.util.find_spec("pythemis") is None:
+            return "pythemis cannot be imported: it is not installed"
+    except ImportError as exc:
+        return f"pythemis cannot be imported: {exc}"
+    reason = ""
+    for library in _LIBRARIES:
+        try:
+            ctypes.CDLL(library)
+        except OSError as exc:
+            reason = f"libthemis.so.0 cannot be loaded: {exc}"
+        else:
+            return ""
+    return reason

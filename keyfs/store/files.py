@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from keyfs.errors import StoreUnavailable
+from keyfs.errors import KeyNotFound, MaterialCorrupt
 from keyfs.store.base import Blob, BlobStat
 
 DIRECTORY_MODE: Final = 0o700
@@ -53,15 +53,21 @@ def read_file(path: Path) -> Blob:
 
     Raises:
         OSError: as open(2) and read(2); ELOOP for a symbolic link.
-        StoreUnavailable: it is no regular file, or larger than any key file.
+        KeyNotFound: it is no regular file.
+        MaterialCorrupt: it is larger than any key file.
     """
     # O_NONBLOCK: a FIFO that someone put in a key's place must not hang us.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    try:
         facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > SIZE_LIMIT:
-            raise StoreUnavailable(f"{path.name} is not a key file: not regular, or too large")
-        return Blob(file.readall(), blob_stat(facts))
+        if not stat.S_ISREG(facts.st_mode):
+            raise KeyNotFound(f"{path.name} is not a regular file")
+        if facts.st_size > SIZE_LIMIT:
+            raise MaterialCorrupt(f"{path.name} is no key file: {facts.st_size} bytes are too many for one")
+        with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+            return Blob(file.readall(), blob_stat(facts))
+    finally:
+        os.close(fd)
 
 
 def write_new(path: Path, data: bytes, mode: int, mtime_ns: int, owner: Owner | None) -> None:

@@ -1,4 +1,5 @@
 """A whole key store in memory for tests: real layout, real sealer, a clock that the test sets."""
+# ruff: noqa: S101 - tests state what holds by asserting it
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ from keyfs.core.stamps import rfc3339
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
 from keyfs.seal.base import Sealer
-from keyfs.seal.keypair import generate_pair
+from keyfs.seal.keypair import generate_pair, public_from_private
 from keyfs.seal.pure import PureSealer
 from keyfs.store.base import Store
 from keyfs.testing.faults import FaultyStore
@@ -66,6 +67,25 @@ class Keys:
     def versions(self, ref: KeyRef) -> list[str]:
         """The ids of all versions, oldest first."""
         return [version.id for version in self.keys.ring(ref).versions]
+
+    def values(self, ref: KeyRef) -> list[bytes]:
+        """The private or symmetric bytes of all versions, oldest first."""
+        return [self.secret(ref, version) for version in self.versions(ref)]
+
+    def assert_sound(self, ref: KeyRef) -> None:
+        """One current version, and it is last; ids and times grow; halves belong together."""
+        ring = self.keys.ring(ref)
+        ids = [version.id for version in ring.versions]
+        assert ids == [*sorted(set(ids[:-1])), CURRENT]
+        created = [version.created_ns for version in ring.versions if version.created_ns is not None]
+        assert created == sorted(set(created))
+        assert not ring.orphans
+        if not ref.purpose.is_pair:
+            return
+        for version in ring.versions:
+            private = Secret(self.secret(ref, version.id))
+            assert self.public(ref, version.id) == public_from_private(private)
+            assert self.keys.reader.stored_matches(ref, version)
 
     def sealed(self, ref: KeyRef, material: bytes) -> bytes:
         """*material* as a blob of this key store."""

@@ -74,7 +74,8 @@ def crippled_libthemis(tmp_path: Path) -> Path:
 
 
 def test_no_library() -> None:
-    check_keyfs_copes("RuntimeError", "libthemis.so.0 cannot be loaded: failed to locate Themis Core library")
+    remark = "libthemis.so.0 cannot be loaded: libthemis.so.0: cannot open shared object file"
+    check_keyfs_copes("RuntimeError", remark)
 
 
 def test_a_library_whose_own_library_is_missing(crippled_libthemis: Path) -> None:
@@ -94,6 +95,22 @@ def test_no_pythemis(tmp_path: Path) -> None:
             (tmp_path / entry.name).symlink_to(entry)
     # -S: without the real folder of installed packages.
     check_keyfs_copes("ModuleNotFoundError", "pythemis cannot be imported", "-S", PYTHONPATH=str(tmp_path))
+
+
+STARTED = """
+import sys
+
+def notice(name, _):
+    if name.startswith(("subprocess", "os.posix_spawn", "os.fork")):
+        print(name)
+
+sys.addaudithook(notice)
+"""
+
+
+def test_looking_for_a_library_starts_no_other_program() -> None:
+    """A compiler or linker found by PATH would get the master key, which is in the environment."""
+    assert len(run_python(STARTED + USE_KEYFS).stdout.splitlines()) == 1
 
 
 def test_importing_the_sealers_loads_nothing_that_may_be_missing() -> None:

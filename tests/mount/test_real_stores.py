@@ -21,6 +21,10 @@ from acra_expectations import (
     view_of,
 )
 
+from keyfs.app import Access, open_keys
+from keyfs.core.names import parse_version_path
+from keyfs.core.tree import parse_key_label
+from keyfs.errors import KeyNotFound
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.stores import RealStore, restore_real_store
 
@@ -207,14 +211,25 @@ def test_read_gives_what_acra_keys_read_gives(real: Mounts) -> None:
     assert read_all(real, wanted) == wanted
 
 
-def test_read_gives_what_the_library_of_acra_gives(real: Mounts) -> None:
+def test_keyfs_reads_what_the_library_of_acra_reads(real: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:
     api = dict(real.store.manifest["acra_api"])
     by_client = {"@global": api, **api.pop("clients")}
     wanted: dict[str, bytes | None] = {}
     for client, answers in by_client.items():
         for call, answer in answers.items():
             wanted |= answered(real, client, call, answer)
-    assert read_all(real, wanted) == wanted
+    monkeypatch.setenv("ACRA_MASTER_KEY", real.store.master_key)
+    keys, _ = open_keys(Access(real.store.uri))
+    keys.load()
+    for path, content in wanted.items():
+        ref, label = parse_version_path(path)
+        if content is None:
+            with pytest.raises(KeyNotFound):
+                keys.read(ref, *parse_key_label(label))
+        else:
+            opened, _ = keys.read(ref, *parse_key_label(label))
+            assert opened.material.reveal() == content, path
+    keys.close()
 
 
 def answered(real: Mounts, client: str, call: str, answer: Any) -> dict[str, bytes | None]:
