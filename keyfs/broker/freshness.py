@@ -42,7 +42,7 @@ class Freshness:
         self._stale_since_ns = 0
 
     def look(self, reason: str = UNHEARD) -> None:
-        """Notice whether we went deaf, for the reason given; or hear again, and have taken in what was missed."""
+        """Notice whether we went deaf, for the reason given; or hear again and know what was missed."""
         is_deaf = not self._keys.is_connected or self._keys.is_suspect
         if is_deaf and self._stale_since is None:
             self._stale_since, self._stale_since_ns = self._clock(), time.time_ns()

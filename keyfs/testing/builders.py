@@ -6,6 +6,7 @@ from typing import Final
 
 from keyfs.broker.broker import KeyBroker
 from keyfs.broker.controls import MountInfo, controls
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
@@ -118,8 +119,10 @@ def full_medium() -> Medium:
 def broker_on(keys: KeyStore, writer: RingWriter, *, is_writable: bool = True) -> KeyBroker:
     """A broker as a mount has it, with a tree that shows `.keyfs` too."""
     info = MountInfo("0", 1, "/m", "memory:", "v1", "none", "pure", not is_writable, rfc3339(NOON_NS))
-    tree = Tree(keys, controls(keys, info), is_writable=is_writable, started_ns=NOON_NS)
-    return KeyBroker(keys, writer, tree, Offload())
+    freshness = Freshness(keys)
+    shown = controls(keys, info, lambda: freshness.state)
+    tree = Tree(keys, shown, is_writable=is_writable, started_ns=NOON_NS)
+    return KeyBroker(keys, writer, tree, Offload(), freshness)
 
 
 def new_material(ref: KeyRef, fill: int = 0) -> bytes:

@@ -152,6 +152,7 @@ async def test_a_request_waits_for_news_that_another_one_is_taking_in(
 
 
 @pytest.mark.expects_log("store.away")
+@pytest.mark.expects_log("store.back")
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), AccessDenied("not yours"), KeyNotFound("gone")])
 async def test_news_that_could_not_be_taken_in_are_not_forgotten(
     broker: KeyBroker, keys: Keys, outside: Keys, error: StoreUnavailable
@@ -162,13 +163,14 @@ async def test_news_that_could_not_be_taken_in_are_not_forgotten(
     keys.store.before("list_all", failing(error), None)
     for _ in range(2):
         assert await read(broker, SYM) == before
-    assert b"suspect" in await read(broker, control_node("status"))
+    assert b"state: stale since" in await read(broker, control_node("status"))
     keys.store.mend()
     assert await read(broker, SYM) == outside.secret(STORAGE_SYM)
-    assert b"fresh" in await read(broker, control_node("status"))
+    assert b"state: fresh" in await read(broker, control_node("status"))
 
 
 @pytest.mark.expects_log("store.away")
+@pytest.mark.expects_log("store.back")
 async def test_following_goes_on_when_the_store_is_away(
     broker: KeyBroker, keys: Keys, watch: Watch, outside: Keys, mock_clock: trio.testing.MockClock
 ) -> None:

@@ -232,6 +232,7 @@ async def test_a_writer_behind_one_that_hangs_is_late_and_changes_nothing(
 
 
 @pytest.mark.expects_log("store.away")
+@pytest.mark.expects_log("store.back")
 async def test_a_look_that_hangs_stops_nobody_for_long(
     kernel: Kernel, keys: Keys, medium: Medium, gate: Gate, mock_clock: MockClock
 ) -> None:
@@ -254,7 +255,7 @@ async def test_a_look_that_hangs_stops_nobody_for_long(
             mock_clock.jump(FRESH_WITHIN_S)
     assert seen == [warm]
     assert await kernel.read(SYM) == warm  # nobody waits any more
-    assert b"state: suspect" in await kernel.read(".keyfs/status")
+    assert b"state: stale since" in await kernel.read(".keyfs/status")
     keys.store.mend()
     gate.open()
     while await kernel.read(SYM) == warm:

@@ -79,7 +79,7 @@ async def test_what_is_not_there_is_enoent(kernel: Kernel, path: str) -> None:
 
 async def test_a_name_too_long_is_enametoolong(kernel: Kernel) -> None:
     with refused("ENAMETOOLONG"):
-        await kernel.lookup("storage/" + "x" * 256)
+        await kernel.lookup("storage/" + "x" * 257)
 
 
 async def test_inode_numbers_survive_a_restart_and_a_rotation(kernel: Kernel, keys: Keys) -> None:
@@ -214,7 +214,7 @@ async def test_only_what_never_changes_is_kept_by_the_kernel(kernel: Kernel) -> 
 async def test_statfs_counts_the_keys(kernel: Kernel, keys: Keys) -> None:
     data = await kernel.operations.statfs(kernel.ctx)
     assert data.f_files == len(keys.keys.index)
-    assert data.f_namemax == 255
+    assert data.f_namemax == 256
 
 
 # --- reading ---

@@ -162,4 +162,4 @@ async def test_a_refusal_is_one_honest_errno(kernel: Kernel, keys: Keys, request
 
 
 async def test_there_are_no_extended_attributes(kernel: Kernel) -> None:
-    assert list(await kernel.operations.listxattr(1, kernel.ctx)) == []
+    assert list(await kernel.operations.listxattr(1, kernel.ctx)) == [b"user.keyfs.state"]

@@ -267,4 +267,4 @@ async def test_nothing_else_can_be_made(kernel: Kernel, path: str) -> None:
 
 async def test_an_overlong_new_name_is_enametoolong(kernel: Kernel) -> None:
     with refused("ENAMETOOLONG"):
-        await create(kernel, "storage/alice/" + "x" * 256)
+        await create(kernel, "storage/alice/" + "x" * 257)
