@@ -64,14 +64,16 @@ def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
 
 
 def _take_orphans(retired: Retired, current: Part | None, keep: Collection[str]) -> list[str]:
-    """Remove from *retired* what is only a second name of the current bytes; return those names.
+    """Remove from *retired* what is only a second name of the current bytes; return its name, if any.
 
-    A public half that has found its private half stays: it is needed to read that version.
+    Only the newest can be: what retired before it became current again, by someone who copied its bytes. A
+    public half that has found its private half stays: it is needed to read that version.
     """
-    if current is None:
+    newest = max(retired, default=None)
+    if current is None or newest is None or newest in keep:
         return []
-    copies = [s for s, p in retired.items() if p.stat.identity == current.stat.identity and s not in keep]
-    return [retired.pop(stamp).name for stamp in copies]
+    is_copy = retired[newest].stat.identity == current.stat.identity
+    return [retired.pop(newest).name] if is_copy else []
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

@@ -12,6 +12,7 @@ from keyfs.core.names import parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import is_stamp
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import Mount, SharedStore, mount_of, shared_store
 from keyfs.testing.waiting import wait_until
@@ -182,3 +183,28 @@ def test_keys_of_others_change_nothing(scene: Scene, label: str) -> None:
     scene.store.make(label)
     wait_until(lambda: stamps(scene.b, label))
     assert scene.b.status() == before
+
+
+def test_an_old_key_made_current_again_hides_no_version(scene: Scene, label: str) -> None:
+    """Equal bytes are no left-over of a rotation, unless they are the newest that retired."""
+    keys = [b"1" * 32, b"2" * 32, b"1" * 32, b"3" * 32, b"1" * 32]
+    first = scene.a.read(label)
+    for key in keys:
+        (scene.a.path / label / "current").write_bytes(key)
+    wait_until(lambda: len(stamps(scene.b, label)) == len(keys))
+    for mount in (scene.a, scene.b):
+        shown = [mount.read(label, name) for name in (*stamps(mount, label), "current")]
+        assert shown == [first, *keys]
+    assert list(scene.store.versions(label).values()) == [first, *keys]
+    assert b"half-done" not in run_keyfs("check", environment=scene.store.environment).stdout
+
+
+def test_a_rollback_by_a_third_party_hides_no_version(scene: Scene, label: str) -> None:
+    """The value of the oldest version, set as the current one: sealed bytes that are there twice."""
+    name = scene.key(f"{label.partition('/')[2]}_storage_sym")
+    scene.store.make(label, label)
+    wait_until(lambda: len(stamps(scene.b, label)) == 2)
+    oldest, newest = stamps(scene.b, label)
+    scene.server.ask("SET", name, scene.server.ask("GET", f"{name}.old/{oldest}"))
+    wait_on_both(scene, lambda mount: mount.read(label) == mount.read(label, oldest))
+    assert stamps(scene.a, label) == stamps(scene.b, label) == [oldest, newest]
