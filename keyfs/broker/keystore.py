@@ -51,6 +51,15 @@ class KeyStore:
         with self.mutex:
             self.index.load(self.store.list_all())
 
+    def reload(self) -> Collection[Slot]:
+        """List everything again; returns the places in rings that are not as they were.
+
+        Raises:
+            StoreUnavailable, AccessDenied: the medium does not let us.
+        """
+        with self.mutex:
+            return self.index.reload(self.store.list_all())
+
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
         self._watch = self.store.watch()
