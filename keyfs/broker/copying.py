@@ -84,18 +84,13 @@ def _copy_ring(source: KeyStore, target: KeyStore, ref: KeyRef, report: CopyRepo
     try:
         target.layout.check_fits(ref, target.store.name_limit)
         items = _read(source, ref)
-        missing = _missing(target, ref, items)
-        if missing:
-            with target.store.lock():
-                missing = _missing(target, ref, items)
-                for item in missing:
-                    _write(target, item)
+        written = _write_missing(target, ref, items)
         _verify(target, ref, items)
     except _OF_ONE_KEY as exc:
         report.failed[ref] = exc
     else:
-        report.copied += len(missing)
-        report.already_there += len(items) - len(missing)
+        report.copied += written
+        report.already_there += len(items) - written
 
 
 def _parts(ring: KeyRing) -> Iterator[tuple[KeyVersion, Half, Part]]:
@@ -141,12 +136,18 @@ def _missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> list[_I
     return missing
 
 
-def _write(target: KeyStore, item: _Item) -> None:
-    """A time that nobody knows becomes the beginning of 1970, not the time of the copy."""
-    mode = PUBLIC_MODE if item.half is Half.PUBLIC else PRIVATE_MODE
-    target.store.supersede(
-        [Replacement(item.part.name, item.blob.data, mode, item.version.created_ns or 0, None)]
-    )
+def _write_missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> int:
+    """How many blobs the destination lacked; it has them now."""
+    if not _missing(target, ref, items):
+        return 0
+    with target.store.lock():
+        missing = _missing(target, ref, items)  # again: others may have been faster
+        for item in missing:
+            mode = PUBLIC_MODE if item.half is Half.PUBLIC else PRIVATE_MODE
+            # A time that nobody knows becomes the beginning of 1970, not the time of the copy.
+            time_ns = item.version.created_ns or 0
+            target.store.supersede([Replacement(item.part.name, item.blob.data, mode, time_ns, None)])
+    return len(missing)
 
 
 def _verify(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> None:
