@@ -3,7 +3,9 @@
 import base64
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -208,3 +210,47 @@ def test_a_rollback_by_a_third_party_hides_no_version(scene: Scene, label: str) 
     scene.server.ask("SET", name, scene.server.ask("GET", f"{name}.old/{oldest}"))
     wait_on_both(scene, lambda mount: mount.read(label) == mount.read(label, oldest))
     assert stamps(scene.a, label) == stamps(scene.b, label) == [oldest, newest]
+
+
+def test_a_reader_never_goes_back_and_never_gets_what_is_no_key(scene: Scene, label: str) -> None:
+    """While the key is rotated on the other mount, as fast as that goes."""
+    read: list[bytes] = []
+    over = threading.Event()
+
+    def read_on() -> None:
+        while not over.is_set():
+            read.append(scene.b.read(label))
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    for _ in range(100):
+        (scene.a.path / label / "rotate").write_bytes(b"1")
+    wait_until(lambda: scene.b.read(label) == scene.a.read(label))
+    over.set()
+    reader.join()
+    order = {material: rank for rank, material in enumerate(scene.store.versions(label).values())}
+    ranks = [order[material] for material in read]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) > 10
+
+
+def test_two_mounts_that_rotate_one_key_at_once_lose_no_version(scene: Scene, label: str) -> None:
+    keys = {f"{mount}-{number}".encode().ljust(32) for mount in "ab" for number in range(25)}
+
+    def write_all(name: str) -> None:
+        mount = scene.a if name == "a" else scene.b
+        for key in sorted(key for key in keys if key.startswith(name.encode())):
+            (mount.path / label / "current").write_bytes(key)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in (pool.submit(write_all, "a"), pool.submit(write_all, "b")):
+            done.result()
+    versions = list(scene.store.versions(label).values())
+    assert len(versions) == 51
+    assert set(versions[1:]) == keys
+    for name in (b"a", b"b"):
+        own = [key for key in versions if key.startswith(name + b"-")]
+        assert own == sorted(own)
+    wait_on_both(scene, lambda mount: len(stamps(mount, label)) == 50)
+    shown = [[m.read(label, name) for name in (*stamps(m, label), "current")] for m in (scene.a, scene.b)]
+    assert shown == [versions, versions]
