@@ -1,36 +1,62 @@
 """`keyfs copy`: a whole key store to another place, history included, resumable, verified.
 
 Blobs are copied as they are, still sealed. What is at the destination already, with the same bytes, is
-left alone: a copy that was stopped goes on where it was. Different bytes are never overwritten.
+left alone: a copy that was stopped goes on where it was. Different bytes are never overwritten, unless the
+copy of them lies in the history that is copied: then the key was rotated at the source since the last copy.
+What is wrong with one key keeps no other key from being copied.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
-from keyfs.core.names import Half
-from keyfs.errors import KeyExists, KeyfsError, StoreUnavailable
+from keyfs.core.names import Half, KeyRef
+from keyfs.errors import (
+    ClientIdTooLong,
+    InsecurePermissions,
+    KeyExists,
+    KeyfsError,
+    KeyNotFound,
+    MaterialCorrupt,
+    StoreUnavailable,
+    UnsealFailed,
+)
 from keyfs.layout.base import KeyRing, KeyVersion, Part
 from keyfs.store.base import Blob, Replacement
 
 PUBLIC_MODE: Final = 0o644
 PRIVATE_MODE: Final = 0o600
+ROUNDS: Final = 10  # a source that is rotated faster than it is copied is no reason to go on for ever
+_OF_ONE_KEY: Final = (ClientIdTooLong, InsecurePermissions, KeyExists, MaterialCorrupt, UnsealFailed)
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CopyReport:
     """What a copy did."""
 
-    copied: int
-    already_there: int
-    left_out: tuple[str, ...]  # what is no key in the source
+    copied: int = 0
+    already_there: int = 0
+    left_out: tuple[str, ...] = ()  # what is no key in the source
+    failed: dict[KeyRef, KeyfsError] = field(default_factory=dict)  # of these keys nothing was written
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One blob of a ring, read and proved to open."""
+
+    version: KeyVersion
+    half: Half
+    part: Part
+    blob: Blob
 
 
 def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, _all: None) -> CopyReport:
     """Copy every blob of every key; retired versions first, so that no key is current before its history.
+
+    What changes at the source meanwhile is copied in a further round.
 
     Args:
         source: loaded, with a sealer: each blob is opened before it is copied.
@@ -38,23 +64,33 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
         progress: told the number of keys done and of all keys.
 
     Raises:
-        KeyExists: the destination has other bytes under a name; nothing of that key was written.
-        UnsealFailed, MaterialCorrupt: a blob of the source is no good; it was not copied.
-        StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, ClientIdTooLong.
+        StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable: the copy stopped here.
     """
-    copied = already = 0
-    rings = sorted(source.rings(), key=lambda ring: str(ring.ref))
-    for done, ring in enumerate(rings, 1):
-        missing, present = _compare(source, target, ring)
-        already += present
-        with target.store.lock():
-            for version, half, part, blob in missing:
-                _write(target, version, half, part, blob)
-        target.relist(ring.ref, [part.name for _, _, part, _ in missing])
-        _verify(source, target, ring)
-        copied += len(missing)
-        progress(done, len(rings))
-    return CopyReport(copied, already, tuple(sorted(source.index.strays)))
+    report = CopyReport()
+    refs = set(source.index.refs())
+    for _ in range(ROUNDS):
+        for done, ref in enumerate(sorted(refs, key=str), 1):
+            _copy_ring(source, target, ref, report)
+            progress(done, len(refs))
+        refs = {slot.ref for slot in source.reload()}
+        if not refs:
+            break
+    report.left_out = tuple(sorted(source.index.strays))
+    return report
+
+
+def _copy_ring(source: KeyStore, target: KeyStore, ref: KeyRef, report: CopyReport) -> None:
+    report.failed.pop(ref, None)
+    try:
+        target.layout.check_fits(ref, target.store.name_limit)
+        items = _read(source, ref)
+        written = _write_missing(target, ref, items)
+        _verify(target, ref, items)
+    except _OF_ONE_KEY as exc:
+        report.failed[ref] = exc
+    else:
+        report.copied += written
+        report.already_there += len(items) - written
 
 
 def _parts(ring: KeyRing) -> Iterator[tuple[KeyVersion, Half, Part]]:
@@ -64,39 +100,64 @@ def _parts(ring: KeyRing) -> Iterator[tuple[KeyVersion, Half, Part]]:
                 yield version, half, part
 
 
-_Missing = list[tuple[KeyVersion, Half, Part, Blob]]
+def _read(source: KeyStore, ref: KeyRef) -> list[_Item]:
+    """Every blob of a ring, each proved to open; none of a ring that went, or changes: see the next round."""
+    try:
+        parts = list(_parts(source.ring(ref)))
+        source.reader.prefetch([part for _, _, part in parts])
+        for version, half, _ in parts:
+            source.reader.open(ref, version, half).material.wipe()
+        return [_Item(version, half, part, source.reader.fetch(part)) for version, half, part in parts]
+    except KeyNotFound:
+        return []
 
 
-def _compare(source: KeyStore, target: KeyStore, ring: KeyRing) -> tuple[_Missing, int]:
-    """What the destination lacks of a ring, and how many blobs it has already."""
-    target.layout.check_fits(ring.ref, target.store.name_limit)
-    parts = list(_parts(ring))
-    there = target.store.get_many([part.name for _, _, part in parts])
-    missing: _Missing = []
-    for version, half, part in parts:
-        blob = source.reader.fetch(part)
-        source.reader.open(ring.ref, version, half).material.wipe()
-        present = there[part.name]
-        if isinstance(present, KeyfsError):
-            missing.append((version, half, part, blob))
-        elif present.data != blob.data:
-            raise KeyExists(f"{part.name} at the destination has other bytes: {ring.ref} was not copied")
-    return missing, len(parts) - len(missing)
+def _missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> list[_Item]:
+    """What the destination lacks of a ring.
+
+    Raises:
+        KeyExists: it has other bytes under one of the names.
+    """
+    there = target.store.get_many([item.part.name for item in items])
+    retired = {item.blob.data for item in items if item.version.retired_ns is not None}
+    missing: list[_Item] = []
+    for item in items:
+        present = there[item.part.name]
+        if isinstance(present, KeyNotFound):
+            missing.append(item)
+        elif isinstance(present, KeyfsError):
+            raise present
+        elif present.data == item.blob.data:
+            continue
+        elif item.version.retired_ns is None and present.data in retired:
+            missing.append(item)
+        else:
+            raise KeyExists(f"{item.part.name} at the destination has other bytes: {ref} was not copied")
+    return missing
 
 
-def _write(target: KeyStore, version: KeyVersion, half: Half, part: Part, blob: Blob) -> None:
-    mode = PUBLIC_MODE if half is Half.PUBLIC else PRIVATE_MODE
-    mtime_ns = version.created_ns or target.store.now_ns()
-    target.store.supersede([Replacement(part.name, blob.data, mode, mtime_ns, None)])
+def _write_missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> int:
+    """How many blobs the destination lacked; it has them now."""
+    if not _missing(target, ref, items):
+        return 0
+    with target.store.lock():
+        missing = _missing(target, ref, items)  # again: others may have been faster
+        for item in missing:
+            mode = PUBLIC_MODE if item.half is Half.PUBLIC else PRIVATE_MODE
+            # A time that nobody knows becomes the beginning of 1970, not the time of the copy.
+            time_ns = item.version.created_ns or 0
+            target.store.supersede([Replacement(item.part.name, item.blob.data, mode, time_ns, None)])
+    return len(missing)
 
 
-def _verify(source: KeyStore, target: KeyStore, ring: KeyRing) -> None:
-    """Every version opens at the destination to what it is at the source."""
-    copy_of = target.ring(ring.ref)
-    for version, half, _ in _parts(ring):
-        here = source.reader.open(ring.ref, version, half).material
-        there = target.reader.open(ring.ref, copy_of.version(version.id), half).material
-        if here != there:
-            raise StoreUnavailable(f"{ring.ref}/{version.id} does not read back as it was written")
-        here.wipe()
-        there.wipe()
+def _verify(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> None:
+    """What is at the destination now is read back, is what was copied, and opens."""
+    target.reader.prefetch([item.part for item in items])
+    for item in items:
+        try:
+            blob = target.reader.fetch(item.part)
+            target.reader.open(ref, item.version, item.half).material.wipe()
+        except (KeyNotFound, UnsealFailed, MaterialCorrupt) as exc:
+            raise StoreUnavailable(f"{item.part.name} does not read back as it was written") from exc
+        if blob.data != item.blob.data:
+            raise StoreUnavailable(f"{item.part.name} does not read back as it was written")

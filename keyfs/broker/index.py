@@ -13,9 +13,7 @@ from keyfs.layout.base import KeyRing, Layout, Slot
 from keyfs.store.base import BlobStat, Listing
 
 Prove = Callable[[str, tuple[Slot, ...]], Slot | None]
-Entry = tuple[str, BlobStat]  # a blob's name and facts
-Blobs = dict[Slot, Entry]
-Change = tuple[Entry | None, Entry | None]  # before and after
+Blobs = dict[Slot, tuple[str, BlobStat]]
 
 
 class Index:
@@ -47,17 +45,12 @@ class Index:
         self._blobs, self._rings, self.strays = fresh, {}, strays
         self.generation += 1
 
-    def reload(self, listing: Listing) -> dict[Slot, Change]:
-        """As `load`; returns what is not as it was."""
+    def reload(self, listing: Listing) -> set[Slot]:
+        """As `load`; returns the places in rings that are not as they were."""
         before = self._blobs
         self.load(listing)
-        return {
-            slot: (old.get(slot), new.get(slot))
-            for ref in {*before, *self._blobs}
-            for old, new in [(before.get(ref, {}), self._blobs.get(ref, {}))]
-            for slot in {*old, *new}
-            if old.get(slot) != new.get(slot)
-        }
+        rings = [(before.get(ref, {}), self._blobs.get(ref, {})) for ref in {*before, *self._blobs}]
+        return {slot for old, new in rings for slot in {*old, *new} if old.get(slot) != new.get(slot)}
 
     def apply(self, name: str, stat: BlobStat | None) -> set[Slot]:
         """Take one blob's present facts, or its absence; returns the places in rings that this changed."""

@@ -51,6 +51,15 @@ class KeyStore:
         with self.mutex:
             self.index.load(self.store.list_all())
 
+    def reload(self) -> Collection[Slot]:
+        """List everything again; returns the places in rings that are not as they were.
+
+        Raises:
+            StoreUnavailable, AccessDenied: the medium does not let us.
+        """
+        with self.mutex:
+            return self.index.reload(self.store.list_all())
+
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
         self._watch = self.store.watch()
@@ -178,7 +187,7 @@ class KeyStore:
         changes = watch.take()
         if changes.lost or self.is_suspect:
             watch.renew()
-            changed = self._list_again()
+            changed = self.index.reload(self.store.list_all())
             self.is_suspect = False
             return changed
         found = self.store.stat_many(changes.names)
@@ -186,24 +195,6 @@ class KeyStore:
         for name in changes.names:
             changed |= self.index.apply(name, found.get(name))
         return changed
-
-    def _list_again(self) -> set[Slot]:
-        """List everything; returns the places in rings that are not as they were.
-
-        Where the medium tells sizes only, bytes in memory are compared with those there now. What nobody
-        has read counts as changed when versions of its key came or went.
-        """
-        changes = self.index.reload(self.store.list_all())
-        stayed = {slot: (old, new) for slot, (old, new) in changes.items() if old and new}
-        moved = {slot.ref for slot in changes if slot not in stayed}
-        unread = {
-            slot: new
-            for slot, (old, new) in stayed.items()
-            if new[1].is_unread and new[1].size == old[1].size
-        }
-        is_same = self.reader.renew(dict(unread.values()))
-        unchanged = {slot for slot, (name, _) in unread.items() if is_same.get(name, slot.ref not in moved)}
-        return set(changes) - unchanged
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

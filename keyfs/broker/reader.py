@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,22 +97,6 @@ class BlobReader:
             if isinstance(blob, Blob):
                 with self._lock:
                     self._cache[name] = (by_name[name].stat, blob)
-
-    def renew(self, stats: Mapping[str, BlobStat]) -> dict[str, bool]:
-        """Fetch again what is in memory of these blobs, under their new facts; is each as it was?
-
-        Raises:
-            StoreUnavailable: as `Store.get_many`.
-        """
-        with self._lock:
-            cached = {name: self._cache[name][1] for name in stats if name in self._cache}
-        is_same: dict[str, bool] = {}
-        for name, blob in self._store.get_many(cached).items():
-            is_same[name] = isinstance(blob, Blob) and blob.data == cached[name].data
-            if isinstance(blob, Blob):
-                with self._lock:
-                    self._cache[name] = (stats[name], blob)
-        return is_same
 
     def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
         """One half of a version, checked to be a key of its kind.

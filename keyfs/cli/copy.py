@@ -1,10 +1,13 @@
 """`keyfs copy`: a key store to another place."""
 
+from contextlib import closing
+
 import click
 
 from keyfs import app, logs
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
+from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.options import config_option, legacy_option, log_level_option, master_key_option
 from keyfs.cli.progress import progress_bar
 
@@ -16,7 +19,7 @@ from keyfs.cli.progress import progress_bar
 @log_level_option
 @click.argument("source", metavar="SRC-URI")
 @click.argument("target", metavar="DST-URI")
-def copy(*, master_key: str, legacy: bool, log_level: str, source: str, target: str) -> None:
+def copy(*, master_key: str, legacy: bool, log_level: str, source: str, target: str) -> int:
     """Copy every key with its history, from a directory to Redis or back, still sealed.
 
     Can be stopped and run again. Every blob is opened before and after; different bytes at the destination
@@ -24,14 +27,17 @@ def copy(*, master_key: str, legacy: bool, log_level: str, source: str, target: 
     """
     logs.configure(log_level, "stderr")
     here, _ = app.open_keys(app.Access(source, master_key, legacy))
-    there, _ = app.open_keys(app.Access(target, master_key, legacy))
-    for keys in (here, there):
-        keys.load()
-    verify_master_key(here)
-    with progress_bar("copying keys") as progress:
-        report = copy_store(here, there, progress)
-    for name in report.left_out:
-        click.echo(f"left out {name}: {here.index.strays[name]}", err=True)
+    with closing(here):
+        there, _ = app.open_keys(app.Access(target, master_key, legacy))
+        with closing(there):
+            for keys in (here, there):
+                keys.load()
+                verify_master_key(keys)
+            with progress_bar("copying keys") as progress:
+                report = copy_store(here, there, progress)
+        for name in report.left_out:
+            click.echo(f"left out {name}: {here.index.strays.get(name, '')}", err=True)
+    for ref, error in report.failed.items():
+        click.echo(f"not copied {ref}: {error}", err=True)
     click.echo(f"{report.copied} blobs copied, {report.already_there} were there already", err=True)
-    here.close()
-    there.close()
+    return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)

@@ -6,6 +6,7 @@ stamps, tens to hundreds of microseconds apart, private first.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Final
 
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -79,10 +80,15 @@ def _settle(retired: dict[Half, Retired], current: Mapping[Half, Part]) -> tuple
 
 
 def _copies(retired: Retired, current: Part | None) -> list[str]:
-    """The stamps under which the bytes of the current half lie a second time."""
+    """The stamps under which the bytes of the current half lie a second time, newest first.
+
+    Nothing else retired after them: what retired before it became current again, by someone who put old
+    bytes back, is a version like any other.
+    """
+    newest_first = sorted(retired, reverse=True)
     if current is None:
         return []
-    return [stamp for stamp, part in retired.items() if part.stat.identity == current.stat.identity]
+    return list(takewhile(lambda s: retired[s].stat.identity == current.stat.identity, newest_first))
 
 
 def _is_near(private: str, public: str) -> bool:

@@ -12,8 +12,6 @@ from keyfs.errors import KeyfsError
 
 DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
-UNREAD: Final = "?"
-"""What the identity of bytes begins with that were not read: it is equal to no other, not even its like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +22,6 @@ class BlobStat:
     mtime_ns: int | None  # when these bytes were written; None where the medium keeps no time
     mode: int  # permission bits; 0o600 where the medium has none
     identity: str  # equal identities mean the same bytes; a hard link shares it
-
-    @property
-    def is_unread(self) -> bool:
-        """Whether the medium told the size only: another identity then does not mean other bytes."""
-        return self.identity.startswith(UNREAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class RedisStore:
         listing = Listing({}, {})
         with translated("list the key store"):
             found = set(self._client.scan_iter(match=_escaped(self._prefix) + b"*", count=CHUNK))
-        names = sorted(os.fsdecode(key.removeprefix(self._prefix)) for key in found)
+            names = sorted(os.fsdecode(key.removeprefix(self._prefix)) for key in found)
         for name, value in self._values(name for name in names if parts_are_safe(name)).items():
             if isinstance(value, bytes):
                 listing.blobs[name] = self._stat(name, value)

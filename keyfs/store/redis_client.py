@@ -32,8 +32,9 @@ from keyfs.store.redis_uri import TLS, RedisPlace
 CONNECT_WITHIN_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 1.0
 
-# What redis-py raises. The last is for answers that are none of Redis's: its parser trips over them.
-FAILURES: Final = (failure.RedisError, failure.RedisClusterException, OSError, ValueError)
+# What redis-py raises when there is no answer, or one that is none of Redis's: its parser trips over that.
+_NONSENSE: Final = (ValueError, TypeError, AttributeError, LookupError)
+FAILURES: Final = (failure.RedisError, failure.RedisClusterException, OSError, *_NONSENSE)
 _BY_FAILURE: Final[tuple[tuple[type[Exception], type[KeyfsError]], ...]] = (
     (failure.AuthenticationError, AccessDenied),
     (failure.NoPermissionError, AccessDenied),

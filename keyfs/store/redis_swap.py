@@ -50,6 +50,8 @@ def fetch_each(client: Client, keys: Sequence[bytes]) -> dict[bytes, bytes | Exc
     for value in values:
         if isinstance(value, Exception) and not is_wrong_type(value):
             raise value
+        if not isinstance(value, bytes | Exception | None):
+            raise failure.InvalidResponse("its answer is no value")
     return dict(zip(keys, values, strict=True))
 
 

@@ -5,7 +5,7 @@ no configuration for that. One thread takes them in. It asks a server that is si
 and when a connection is lost it opens all of them again.
 
 In a cluster there is one connection to each primary. A node that joins later is heard from when a
-connection is lost the next time.
+connection is lost the next time. Of SWAPDB no server tells anyone.
 """
 
 import logging
@@ -89,8 +89,8 @@ class RedisWatch:
         with self._lock:
             if self._closed.is_set():
                 return
+            os.eventfd_write(self._end, 1)  # first: once it is closed, the thread closes this too
             self._closed.set()
-            os.eventfd_write(self._end, 1)
         self._thread.join(END_S)
         with self._lock:
             os.close(self._event)

@@ -1,7 +1,7 @@
 """A TCP proxy between a client and its server that does what networks do at the worst moment.
 
     with cutting_proxy(server.port) as proxy:
-        proxy.on(b"EXEC", CutReply(after=1))  # the next such request is carried out, but not answered
+        proxy.on(b"EXEC", CutReply())  # the next such request is carried out, but not answered
 
 A trap is sprung once. Connections that are made afterwards are forwarded as ever.
 """
@@ -9,7 +9,7 @@ A trap is sprung once. Connections that are made afterwards are forwarded as eve
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,9 +20,13 @@ JOIN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CutReply:
-    """Forward the request; of the reply only *after* bytes, then cut the connection."""
+    """Forward the request; of the reply only *after* bytes, then cut the connection.
 
-    after: int
+    With *for_good*, no connection is made any more.
+    """
+
+    after: int = 0
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,20 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Forward nothing; answer with these bytes, as a server does that lies."""
+    """Forward nothing and answer with these bytes, as a server does that lies; then cut, or *stay*."""
 
     data: bytes
+    stay: bool = False
 
 
-Trap = CutReply | CutRequest | Hold | Answer
+@dataclass(frozen=True, slots=True)
+class First:
+    """Do something before the request is forwarded."""
+
+    act: Callable[[], object]
+
+
+Trap = CutReply | CutRequest | Hold | Answer | First
 
 
 class CuttingProxy:
@@ -66,6 +78,11 @@ class CuttingProxy:
         """Set a trap for the next request that has these bytes in it."""
         with self._lock:
             self._traps.append((pattern, trap))
+
+    def forget(self) -> None:
+        """Take away traps that nothing sprang."""
+        with self._lock:
+            self._traps.clear()
 
     def stop_forwarding(self) -> None:
         """Take bytes and keep them: the network is silent from now on."""
@@ -129,10 +146,10 @@ class CuttingProxy:
             with suppress(OSError):
                 while self._pass_on(selector, client, server):
                     pass
-        for end in (client, server):
-            if all(end is not held for held, _ in self._held):
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            for end in {client, server}.difference(held for held, _ in self._held):
+                self._open.discard(end)
+                end.close()
 
     def _pass_on(
         self, selector: selectors.BaseSelector, client: socket.socket, server: socket.socket
@@ -159,15 +176,21 @@ class CuttingProxy:
         return None
 
     def _spring(self, trap: Trap, data: bytes, client: socket.socket, server: socket.socket) -> bool:
+        if isinstance(trap, First):
+            trap.act()
+            server.sendall(data)
+            return True
         if isinstance(trap, CutReply):
             server.sendall(data)
             reply = server.recv(READ_SIZE)
+            if trap.for_good:
+                self._listener.shutdown(socket.SHUT_RDWR)
             client.sendall(reply[: trap.after])
         elif isinstance(trap, Answer):
             client.sendall(trap.data)
         elif isinstance(trap, Hold):
             self._held.append((server, data))
-        return isinstance(trap, Answer)
+        return isinstance(trap, Answer) and trap.stay
 
 
 @contextmanager

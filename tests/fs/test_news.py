@@ -1,8 +1,7 @@
 """Who watches files is told what others changed, once, and without holding up anybody."""
 
-import itertools
 from collections.abc import AsyncIterator, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import trio
@@ -18,7 +17,7 @@ from keyfs.core.tree import Node, key_node, rotate_node
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
 from keyfs.seal.registry import open_sealer
-from keyfs.store.base import UNREAD, BlobStat, Listing, Replacement
+from keyfs.store.base import Replacement
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 
@@ -27,26 +26,18 @@ ALICE = parse_key_ref("storage-sym/alice")
 PAIR = parse_key_ref("storage/alice")
 
 
-class RemoteStore(MemoryStore):
-    """A store that lists sizes only, and whose watch is looked at in the midst of each write."""
+class WatchedStore(MemoryStore):
+    """A store whose watch is looked at in the midst of each write."""
 
     def __init__(self, medium: Medium) -> None:
         super().__init__(medium)
-        self.count = itertools.count()
         self.keys: KeyStore | None = None
         self.seen: list[object] = []
-
-    def list_all(self) -> Listing:
-        listing = super().list_all()
-        return Listing({name: self._unread(stat) for name, stat in listing.blobs.items()}, listing.strays)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         super().supersede(replacements)
         if self.keys is not None:
             self.seen += self.keys.refresh()
-
-    def _unread(self, stat: BlobStat) -> BlobStat:
-        return replace(stat, identity=f"{UNREAD}{next(self.count)}")
 
 
 @dataclass
@@ -54,7 +45,7 @@ class Scene:
     """A served key store, another program's way to it, and what watchers of files were told."""
 
     medium: Medium
-    store: RemoteStore
+    store: WatchedStore
     keys: KeyStore
     broker: KeyBroker
     others: RingWriter
@@ -82,7 +73,7 @@ async def scene(nursery: trio.Nursery) -> AsyncIterator[Scene]:
     others = RingWriter(other)
     for ref in (ALICE, PAIR):
         others.generate(ref)
-    store = RemoteStore(medium)
+    store = WatchedStore(medium)
     keys = KeyStore(store, LayoutV1(), open_sealer(MASTER_KEY))
     watch = keys.watch()
     tree = Tree(keys, {}, is_writable=True, started_ns=0)
@@ -173,7 +164,7 @@ async def test_bytes_that_were_replaced_unheard_are_told_after_a_new_listing(sce
     assert await settled(scene) == [{"storage-sym/alice/current"}]
 
 
-async def test_a_rotation_unheard_is_told_even_if_nobody_has_read_the_key(scene: Scene) -> None:
+async def test_a_rotation_unheard_is_told_and_no_other_key(scene: Scene) -> None:
     watches, scene.medium.watches = scene.medium.watches, []
     scene.others.rotate(ALICE)
     scene.medium.watches = watches

@@ -22,6 +22,7 @@ from keyfs.testing.waiting import wait_until
 STORE_UNAVAILABLE = 16
 READERS = 300
 START_S = 15.0
+WRITE_S = 10.0
 
 
 @pytest.fixture
@@ -164,3 +165,38 @@ def test_hundreds_of_readers_of_cold_keys_hold_up_nobody(
     assert not site.mount.logged("request.late")
     wait_for_state(site, is_fresh=True)
     assert all(len(site.mount.read(label)) == 32 for label in cold)
+
+
+def test_a_write_under_way_when_redis_falls_silent_is_refused_whole(
+    fuse_required: None, server: RedisServer, stack: ExitStack, tmp_path: Path
+) -> None:
+    """The error comes with close(2), in time; nothing happens later that was called refused."""
+    site = site_of("frozen", server, tmp_path, stack)
+    opened = [os.open(site.path(label), os.O_WRONLY | os.O_TRUNC) for label in WARM[:3]]
+    rotate = os.open(site.path(WARM[3], "rotate"), os.O_WRONLY)
+    for fd in (*opened, rotate):
+        os.write(fd, b"w" * 32)
+    site.stop()
+    pool = stack.enter_context(ThreadPoolExecutor(4))
+    outcomes = list(pool.map(lambda fd: outcome_of(partial(os.close, fd)), (*opened, rotate)))
+    site.mend()
+    wait_for_state(site, is_fresh=True)
+    assert {outcome.error for outcome in outcomes} == {"EAGAIN"}
+    assert max(outcome.took_s for outcome in outcomes) < WRITE_S + SLACK_S
+    assert {label: len(site.store.versions(label)) for label in WARM} == dict.fromkeys(WARM, 1)
+    site.path(WARM[0]).write_bytes(b"n" * 32)
+    assert list(site.store.versions(WARM[0]).values())[1:] == [b"n" * 32]
+    assert len(os.listdir(site.mount.path / WARM[0])) == 3
+
+
+@pytest.mark.parametrize("kind", ["frozen", "killed"])
+def test_a_mount_ends_in_time_without_redis(
+    fuse_required: None, server: RedisServer, tmp_path: Path, kind: str
+) -> None:
+    with ExitStack() as mounted:
+        site = site_of(kind, server, tmp_path, mounted)
+        site.stop()
+        assert outcome_of(partial(site.mount.read, COLD[1])).error == "EAGAIN"
+        began = time.monotonic()
+    assert time.monotonic() - began < READ_S + SLACK_S
+    site.mend()

@@ -3,7 +3,9 @@
 import base64
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +14,7 @@ from keyfs.core.names import parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import is_stamp
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import Mount, SharedStore, mount_of, shared_store
 from keyfs.testing.waiting import wait_until
@@ -182,3 +185,72 @@ def test_keys_of_others_change_nothing(scene: Scene, label: str) -> None:
     scene.store.make(label)
     wait_until(lambda: stamps(scene.b, label))
     assert scene.b.status() == before
+
+
+def test_an_old_key_made_current_again_hides_no_version(scene: Scene, label: str) -> None:
+    """Equal bytes are no left-over of a rotation, unless they are the newest that retired."""
+    keys = [b"1" * 32, b"2" * 32, b"1" * 32, b"3" * 32, b"1" * 32]
+    first = scene.a.read(label)
+    for key in keys:
+        (scene.a.path / label / "current").write_bytes(key)
+    wait_until(lambda: len(stamps(scene.b, label)) == len(keys))
+    for mount in (scene.a, scene.b):
+        shown = [mount.read(label, name) for name in (*stamps(mount, label), "current")]
+        assert shown == [first, *keys]
+    assert list(scene.store.versions(label).values()) == [first, *keys]
+    assert b"half-done" not in run_keyfs("check", environment=scene.store.environment).stdout
+
+
+def test_a_rollback_by_a_third_party_hides_no_version(scene: Scene, label: str) -> None:
+    """The value of the oldest version, set as the current one: sealed bytes that are there twice."""
+    name = scene.key(f"{label.partition('/')[2]}_storage_sym")
+    scene.store.make(label, label)
+    wait_until(lambda: len(stamps(scene.b, label)) == 2)
+    oldest, newest = stamps(scene.b, label)
+    scene.server.ask("SET", name, scene.server.ask("GET", f"{name}.old/{oldest}"))
+    wait_on_both(scene, lambda mount: mount.read(label) == mount.read(label, oldest))
+    assert stamps(scene.a, label) == stamps(scene.b, label) == [oldest, newest]
+
+
+def test_a_reader_never_goes_back_and_never_gets_what_is_no_key(scene: Scene, label: str) -> None:
+    """While the key is rotated on the other mount, as fast as that goes."""
+    read: list[bytes] = []
+    over = threading.Event()
+
+    def read_on() -> None:
+        while not over.is_set():
+            read.append(scene.b.read(label))
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    for _ in range(100):
+        (scene.a.path / label / "rotate").write_bytes(b"1")
+    wait_until(lambda: scene.b.read(label) == scene.a.read(label))
+    over.set()
+    reader.join()
+    order = {material: rank for rank, material in enumerate(scene.store.versions(label).values())}
+    ranks = [order[material] for material in read]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) > 10
+
+
+def test_two_mounts_that_rotate_one_key_at_once_lose_no_version(scene: Scene, label: str) -> None:
+    keys = {f"{mount}-{number}".encode().ljust(32) for mount in "ab" for number in range(25)}
+
+    def write_all(name: str) -> None:
+        mount = scene.a if name == "a" else scene.b
+        for key in sorted(key for key in keys if key.startswith(name.encode())):
+            (mount.path / label / "current").write_bytes(key)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in (pool.submit(write_all, "a"), pool.submit(write_all, "b")):
+            done.result()
+    versions = list(scene.store.versions(label).values())
+    assert len(versions) == 51
+    assert set(versions[1:]) == keys
+    for name in (b"a", b"b"):
+        own = [key for key in versions if key.startswith(name + b"-")]
+        assert own == sorted(own)
+    wait_on_both(scene, lambda mount: len(stamps(mount, label)) == 50)
+    shown = [[m.read(label, name) for name in (*stamps(m, label), "current")] for m in (scene.a, scene.b)]
+    assert shown == [versions, versions]
