@@ -134,13 +134,13 @@ def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
 def _half_done(
     keys: KeyStore, found: KeyRing, writer: RingWriter | None, settle_s: float
 ) -> Iterator[Finding]:
-    ring = _settled(keys, found, settle_s)
+    ring, broken = _settled(keys, found, settle_s)
     for name in ring.orphans:
         if writer is not None:
             _set_orphan_aside(keys, ring, name)
         message = "second name of the current version: a rotation stopped half-way"
         yield Finding("half-done", name, message, is_repaired=writer is not None)
-    for version in _broken_pairs(keys, ring):
+    for version in broken:
         mend = writer if version.id == CURRENT else None
         if mend is not None:
             mend.mend_public(ring.ref)
@@ -173,17 +173,24 @@ def _halves(version: KeyVersion) -> Iterator[Half]:
         yield Half.PUBLIC
 
 
-def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> KeyRing:
-    """The ring, when it looks whole or has looked half-done for long enough: nobody is at work on it."""
-    seen, since = ring, time.monotonic()
-    while ring.orphans or _broken_pairs(keys, ring):
-        if _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
-            break
-        time.sleep(PAUSE_S)
+def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> tuple[KeyRing, list[KeyVersion]]:
+    """The ring and its broken pairs, when it looks whole or has looked half-done for long enough.
+
+    Whoever rotates meanwhile makes halves of two versions look like a pair: only what is the same before
+    and after a look was seen.
+    """
+    since = time.monotonic()
+    while True:
+        looked_at, broken = ring, _broken_pairs(keys, ring)
+        if not broken and not ring.orphans:
+            return ring, []
         ring = keys.relist(ring.ref) or KeyRing(ring.ref, ())
-        if ring != seen:
-            seen, since = ring, time.monotonic()
-    return ring
+        if ring != looked_at:
+            since = time.monotonic()
+        elif _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
+            return ring, broken
+        else:
+            time.sleep(PAUSE_S)
 
 
 def _stays(keys: KeyStore, name: str, settle_s: float) -> bool:
