@@ -51,7 +51,9 @@ class BlobReader:
         self._sealer = sealer
         self._lock = threading.Lock()  # the caches below are not safe for threads
         self._cache: LRUCache[str, Blob] = LRUCache(CACHE_BYTES, getsizeof=lambda blob: len(blob.data) + 200)
-        self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
+        # Public halves by the name of the private one, with its facts: a medium gives the identity of a blob
+        # that is gone to another key.
+        self._derived: LRUCache[str, tuple[BlobStat, bytes]] = LRUCache(DERIVED_ENTRIES)
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
@@ -62,7 +64,8 @@ class BlobReader:
                 return False
             if half is Half.SECRET or version.secret is None:
                 return True
-            return version.secret.stat.identity in self._derived
+            known = self._derived.get(version.secret.name)
+            return known is not None and known[0] == version.secret.stat
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -134,15 +137,15 @@ class BlobReader:
 
     def _derive(self, ref: KeyRef, secret: Part) -> bytes:
         with self._lock:
-            known = self._derived.get(secret.stat.identity)
-        if known is not None:
-            return known
+            known = self._derived.get(secret.name)
+        if known is not None and known[0] == secret.stat:
+            return known[1]
         opened = self._open_part(ref, Half.SECRET, secret)
         derived = public_half(ref.purpose, opened.material)
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
         with self._lock:
-            self._derived[opened.stat.identity] = derived
+            self._derived[secret.name] = (opened.stat, derived)
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:
