@@ -109,10 +109,14 @@ class BlobReader:
         return None
 
     def stored_matches(self, ref: KeyRef, version: KeyVersion) -> bool:
-        """Whether the stored public half belongs to the private half."""
-        if version.secret is None or version.public is None:
-            return True
-        return self._derive(ref, version.secret) == self.fetch(version.public).data
+        """Whether the stored public half belongs to the private half.
+
+        Raises:
+            KeyNotFound: the version has not both.
+            KeyfsError: one of them cannot be read.
+        """
+        public = self.fetch(version.part(Half.PUBLIC))
+        return self._derive(ref, version.part(Half.SECRET)) == public.data
 
     def _open_part(self, ref: KeyRef, half: Half, part: Part) -> Opened:
         self._layout.check_readable(ref, part)

@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from keyfs.broker.check import PROOF_TRIES, Finding, check, verify_master_key
-from keyfs.core.names import CURRENT, KeyRef, parse_key_ref
+from keyfs.broker.check import Finding, check
 from keyfs.core.secret import Secret
-from keyfs.errors import MasterKeyWrong, StoreUnavailable
+from keyfs.errors import StoreUnavailable
 from keyfs.seal.keypair import generate_pair
-from keyfs.seal.pure import PureSealer
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -215,6 +213,36 @@ def test_a_rotation_that_ends_while_we_look_is_no_finding(medium: Medium) -> Non
     assert not medium.aside
 
 
+def test_a_key_that_is_gone_when_we_look_closer_is_no_finding(medium: Medium) -> None:
+    leave_a_rotation_before_the_switch(medium)
+    keys = in_memory(medium)
+
+    def destroy() -> None:
+        for name in [name for name in medium.blobs if name.startswith("alice_storage")]:
+            medium.set(name, None)
+
+    keys.store.before("list_under", destroy)
+    assert [f for f in check(keys.keys, settle_s=0).findings if "storage/alice" in f.where] == []
+
+
+def test_a_left_over_that_goes_away_before_the_repair_is_not_missed(medium: Medium) -> None:
+    medium.put("alice_storage_sym4711", b"")
+    keys = in_memory(medium)
+    keys.store.before("lock", lambda: medium.set("alice_storage_sym4711", None))
+    assert check(keys.keys, keys.writer, settle_s=0).is_clean
+    assert not keys.keys.index.strays
+    assert not medium.aside
+
+
+def test_a_public_half_alone_is_checked_too(medium: Medium) -> None:
+    name = next(name for name in medium.blobs if name.startswith("alice_storage.old/"))
+    medium.set(name, None)
+    assert check(in_memory(medium).keys, settle_s=0).is_clean
+    public = next(name for name in medium.blobs if name.startswith("alice_storage.pub.old/"))
+    medium.put(public, b"x")
+    assert [finding.code for finding in findings(in_memory(medium))] == ["unreadable"]
+
+
 def test_a_temporary_file_of_a_living_program_is_left_alone(medium: Medium) -> None:
     medium.put("alice_storage_sym4711", b"", mtime_ns=1 << 62)
     keys = in_memory(medium)
@@ -231,62 +259,3 @@ def test_an_orphan_that_a_writer_takes_up_is_not_set_aside(medium: Medium) -> No
     check(keys.keys, keys.writer, settle_s=0)
     assert not medium.aside
     assert in_memory(medium).values(STORAGE_SYM) == [*expected, other.secret(STORAGE_SYM)]
-
-
-# --- the master key ---
-
-
-def with_key(medium: Medium, key: Secret) -> Keys:
-    return in_memory(medium, sealer=PureSealer(key))
-
-
-def test_a_master_key_that_opens_something_is_right(medium: Medium) -> None:
-    verify_master_key(in_memory(medium).keys)
-
-
-def test_a_master_key_that_opens_nothing_is_wrong(medium: Medium) -> None:
-    with pytest.raises(MasterKeyWrong, match="none of the 6 keys"):
-        verify_master_key(with_key(medium, OTHER_KEY).keys)
-
-
-def test_one_good_blob_among_damaged_ones_proves_the_key(medium: Medium) -> None:
-    for ref in EVERY_REF[:-1]:
-        medium.put(in_memory(medium).keys.layout.places(ref).names[0], b"x" * 100)
-    verify_master_key(in_memory(medium).keys)
-
-
-def test_a_blob_that_opens_to_no_key_proves_the_master_key(medium: Medium) -> None:
-    """What is in it is damaged, but it was sealed with this key."""
-    keys = in_memory(medium)
-    for ref in EVERY_REF:
-        name = keys.keys.layout.places(ref).names[0]
-        medium.put(name, b"x" * 100 if ref != STORAGE_SYM else keys.sealed(STORAGE_SYM, b"short"))
-    verify_master_key(in_memory(medium).keys)
-
-
-def test_an_empty_store_takes_any_key() -> None:
-    verify_master_key(with_key(Medium(), OTHER_KEY).keys)
-
-
-def test_only_retired_versions_prove_nothing(medium: Medium) -> None:
-    for ref in EVERY_REF:
-        medium.set(in_memory(medium).keys.layout.places(ref).names[0], None)
-    verify_master_key(with_key(medium, OTHER_KEY).keys)
-
-
-def test_a_wrong_key_is_not_tried_on_everything() -> None:
-    medium = Medium()
-    keys = in_memory(medium)
-    for number in range(PROOF_TRIES + 10):
-        keys.writer.generate(KeyRef(STORAGE_SYM.purpose, f"client-{number}"))
-    wrong = with_key(medium, OTHER_KEY)
-    with pytest.raises(MasterKeyWrong, match=f"none of the {PROOF_TRIES} keys"):
-        verify_master_key(wrong.keys)
-    assert wrong.store.counts["get"] == PROOF_TRIES
-
-
-def test_a_key_that_vanishes_meanwhile_does_not_matter(medium: Medium) -> None:
-    keys = in_memory(medium)
-    medium.set("alice_storage", None)
-    verify_master_key(keys.keys)
-    assert keys.keys.ring(parse_key_ref("audit-log")).version(CURRENT)
