@@ -10,9 +10,9 @@ from typing import Final
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
-from keyfs.core.names import CURRENT, Half
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
-from keyfs.errors import KeyfsError, KeyNotFound, MasterKeyWrong, UnsealFailed
+from keyfs.errors import KeyfsError, KeyNotFound, MasterKeyWrong, MaterialCorrupt, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion
 
 PROOF_TRIES: Final = 64  # blobs tried before a master key is called wrong; a guess
@@ -58,17 +58,11 @@ def verify_master_key(keys: KeyStore) -> None:
     """
     tried: list[str] = []
     for ring in keys.rings():
-        version = ring.current
-        if version is None or version.secret is None or not version.secret.is_sealed:
-            continue
-        try:
-            keys.reader.open(ring.ref, version, Half.SECRET).material.wipe()
-        except UnsealFailed:
-            tried.append(str(ring.ref))
-        except KeyfsError:
-            continue
-        else:
+        verdict = _opens(keys, ring)
+        if verdict:
             return
+        if verdict is False:
+            tried.append(str(ring.ref))
         if len(tried) >= PROOF_TRIES:
             break
     if tried:
@@ -76,6 +70,22 @@ def verify_master_key(keys: KeyStore) -> None:
             f"the master key opens none of the {len(tried)} keys tried (first: {min(tried)}): "
             f"it is not the one this key store was sealed with"
         )
+
+
+def _opens(keys: KeyStore, ring: KeyRing) -> bool | None:
+    """Whether the master key opens the current version; None where nothing can be told from it."""
+    version = ring.current
+    if version is None or version.secret is None or not version.secret.is_sealed:
+        return None
+    try:
+        keys.reader.open(ring.ref, version, Half.SECRET).material.wipe()
+    except UnsealFailed:
+        return False
+    except MaterialCorrupt:
+        return True  # it opened; what is wrong with it, check tells
+    except KeyfsError:
+        return None
+    return True
 
 
 def check(
@@ -100,8 +110,8 @@ def check(
     blobs = 0
     for done, ring in enumerate(rings, 1):
         blobs += sum((v.secret is not None) + (v.public is not None) for v in ring.versions)
-        findings += _unreadable(keys, ring)
         findings += _half_done(keys, ring, writer, settle_s)
+        findings += _unreadable(keys, ring.ref)
         progress(done, len(rings))
     return Report(len(rings), blobs, tuple(findings))
 
@@ -116,7 +126,12 @@ def _strays(keys: KeyStore, writer: RingWriter | None, settle_s: float) -> Itera
             yield Finding("left-over", name, reason, is_repaired=writer is not None)
 
 
-def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
+def _unreadable(keys: KeyStore, ref: KeyRef) -> Iterator[Finding]:
+    """Looks at the ring as it is now: a repair may just have mended it."""
+    try:
+        ring = keys.ring(ref)
+    except KeyNotFound:
+        return  # destroyed since the listing
     if ring.current is None:
         yield Finding(
             "no-current", str(ring.ref), "only retired versions are left, and Acra does not read those", True
@@ -134,13 +149,13 @@ def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
 def _half_done(
     keys: KeyStore, found: KeyRing, writer: RingWriter | None, settle_s: float
 ) -> Iterator[Finding]:
-    ring = _settled(keys, found, settle_s)
+    ring, broken = _settled(keys, found, settle_s)
     for name in ring.orphans:
         if writer is not None:
             _set_orphan_aside(keys, ring, name)
         message = "second name of the current version: a rotation stopped half-way"
         yield Finding("half-done", name, message, is_repaired=writer is not None)
-    for version in _broken_pairs(keys, ring):
+    for version in broken:
         mend = writer if version.id == CURRENT else None
         if mend is not None:
             mend.mend_public(ring.ref)
@@ -173,17 +188,24 @@ def _halves(version: KeyVersion) -> Iterator[Half]:
         yield Half.PUBLIC
 
 
-def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> KeyRing:
-    """The ring, when it looks whole or has looked half-done for long enough: nobody is at work on it."""
-    seen, since = ring, time.monotonic()
-    while ring.orphans or _broken_pairs(keys, ring):
-        if _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
-            break
-        time.sleep(PAUSE_S)
+def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> tuple[KeyRing, list[KeyVersion]]:
+    """The ring and its broken pairs, when it looks whole or has looked half-done for long enough.
+
+    Whoever rotates meanwhile makes halves of two versions look like a pair: only what is the same before
+    and after a look was seen.
+    """
+    since = time.monotonic()
+    while True:
+        looked_at, broken = ring, _broken_pairs(keys, ring)
+        if not broken and not ring.orphans:
+            return ring, []
         ring = keys.relist(ring.ref) or KeyRing(ring.ref, ())
-        if ring != seen:
-            seen, since = ring, time.monotonic()
-    return ring
+        if ring != looked_at:
+            since = time.monotonic()
+        elif _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
+            return ring, broken
+        else:
+            time.sleep(PAUSE_S)
 
 
 def _stays(keys: KeyStore, name: str, settle_s: float) -> bool:

@@ -57,7 +57,8 @@ class Index:
         changed: set[Slot] = set()
         slot = None if stat is None else self._slot(name)
         for candidate in self._layout.slots(name):
-            blobs = {k: v for k, v in self._blobs.get(candidate.ref, {}).items() if k != candidate}
+            blobs = dict(self._blobs.get(candidate.ref, {}))
+            blobs.pop(candidate, None)
             if candidate == slot and stat is not None:
                 blobs[candidate] = (name, stat)
             if blobs != self._blobs.get(candidate.ref, {}):

@@ -56,7 +56,9 @@ class BlobReader:
         self._cache: LRUCache[str, tuple[BlobStat, Blob]] = LRUCache(
             CACHE_BYTES, getsizeof=lambda entry: len(entry[1].data) + ENTRY_BYTES
         )
-        self._derived: LRUCache[str, bytes] = LRUCache(DERIVED_ENTRIES)
+        # Public halves by the name of the private one, with its facts: a medium gives the identity of a blob
+        # that is gone to another key.
+        self._derived: LRUCache[str, tuple[BlobStat, bytes]] = LRUCache(DERIVED_ENTRIES)
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
@@ -65,7 +67,8 @@ class BlobReader:
         if half is Half.SECRET or version.secret is None:
             return True
         with self._lock:
-            return version.secret.stat.identity in self._derived
+            known = self._derived.get(version.secret.name)
+            return known is not None and known[0] == version.secret.stat
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -124,10 +127,14 @@ class BlobReader:
         return None
 
     def stored_matches(self, ref: KeyRef, version: KeyVersion) -> bool:
-        """Whether the stored public half belongs to the private half."""
-        if version.secret is None or version.public is None:
-            return True
-        return self._derive(ref, version.secret) == self.fetch(version.public).data
+        """Whether the stored public half belongs to the private half.
+
+        Raises:
+            KeyNotFound: the version has not both.
+            KeyfsError: one of them cannot be read.
+        """
+        public = self.fetch(version.part(Half.PUBLIC))
+        return self._derive(ref, version.part(Half.SECRET)) == public.data
 
     def _cached(self, part: Part) -> Blob | None:
         with self._lock:
@@ -157,15 +164,15 @@ class BlobReader:
 
     def _derive(self, ref: KeyRef, secret: Part) -> bytes:
         with self._lock:
-            known = self._derived.get(secret.stat.identity)
-        if known is not None:
-            return known
+            known = self._derived.get(secret.name)
+        if known is not None and known[0] == secret.stat:
+            return known[1]
         opened = self._open_part(ref, Half.SECRET, secret)
         derived = public_half(ref.purpose, opened.material)
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
         with self._lock:
-            self._derived[secret.stat.identity] = derived
+            self._derived[secret.name] = (opened.stat, derived)
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:

@@ -75,7 +75,7 @@ class Tree:
             yield from (control_node(name) for name in sorted(self._controls))
         elif node.kind is Kind.PURPOSE:
             yield from sorted(map(client_node, self._keys.index.refs(node.purpose)), key=str)
-        elif node.ref is not None:
+        elif node.kind is Kind.CLIENT and node.ref is not None:
             yield from self._ring_children(self._keys.ring(node.ref))
 
     def facts(self, node: Node) -> Facts:
@@ -137,7 +137,8 @@ class Tree:
             ref = parse_key_ref(f"{node.purpose.name}/{name}")
             self._keys.ring(ref)
             return client_node(ref)
-        return self._ring_child(node.ref, name) if node.ref is not None else None
+        is_client = node.kind is Kind.CLIENT and node.ref is not None
+        return self._ring_child(node.ref, name) if is_client and node.ref is not None else None
 
     def _purpose(self, name: str) -> Node | None:
         purpose = parse_purpose(name)

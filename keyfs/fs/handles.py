@@ -122,6 +122,3 @@ class Handles:
         """The facts of a file that exists only as an open for writing so far."""
         opened = (h for h in self._handles.values() if isinstance(h, WriteHandle) and h.node.path == path)
         return next((handle.facts for handle in opened), None)
-
-    def __len__(self) -> int:
-        return len(self._handles)

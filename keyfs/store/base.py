@@ -21,7 +21,9 @@ class BlobStat:
     size: int
     mtime_ns: int | None  # when these bytes were written; None where the medium keeps no time
     mode: int  # permission bits; 0o600 where the medium has none
-    identity: str  # equal identities mean the same bytes; a hard link shares it
+    # Equal identities mean the same bytes: at any one moment, and at any time under one name. An archived
+    # blob keeps its identity; that of a blob that is gone may be given to another one later.
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)

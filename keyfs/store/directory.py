@@ -126,8 +126,10 @@ class DirectoryStore:
                 self._archive(item, undo)
             for item, path in zip(plan, staged, strict=True):
                 self._step(f"switch {item.name}")
+                # Whatever comes now, an error of the disk or Ctrl-C: what is archived may be all there is of
+                # the old version. At worst it stays as an orphan.
+                undo.pop_all()
                 path.rename(self._path(item.name))
-                undo.pop_all()  # what is archived is now all there is of the old version
             for directory in {self._path(item.name).parent for item in plan}:
                 self._step("sync names")
                 sync_directory(directory)

@@ -3,6 +3,7 @@
 import fcntl
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,8 +132,9 @@ def store_busy(store: LiveStore) -> tuple[int, str]:
 
 
 def store_unavailable(store: LiveStore) -> tuple[int, str]:
-    os.truncate(store.root / "alice_storage_sym", 2 << 20)
-    return refused(store, "read", LABEL)
+    shutil.rmtree(store.root.with_name("keys.keyfs"))
+    store.root.with_name("keys.keyfs").touch()
+    return refused(store, "rotate", LABEL)
 
 
 def store_invalid(store: LiveStore) -> tuple[int, str]:
@@ -205,7 +207,7 @@ PROVOKED: dict[type[errors.KeyfsError], tuple[Provoke, str]] = {
     errors.ReadOnly: (read_only, "Read-only file system"),
     errors.StoreBusy: (store_busy, "retry"),
     errors.StoreFull: (store_full, "No space left on device"),
-    errors.StoreUnavailable: (store_unavailable, "not a key file: not regular, or too large"),
+    errors.StoreUnavailable: (store_unavailable, "keys.keyfs): Not a directory"),
     errors.StoreInvalid: (store_invalid, "is not a directory"),
     errors.LayoutUnsupported: (layout_unsupported, "use --layout v1"),
     errors.MountFailed: (mount_failed, "run mkdir -p "),

@@ -8,6 +8,7 @@ from pathlib import Path
 from keyfs.layout.v1_names import is_public
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
+from keyfs.testing.faults import FaultyStore
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.store_contract import StoreContract
@@ -52,6 +53,19 @@ def medium_of(place: Path) -> Medium:
 class TestMemoryStore(StoreContract):
     def make_store(self, place: Path) -> Store:
         return MemoryStore(medium_of(place))
+
+    def stop_half_way(self, place: Path, name: str, archive: str) -> None:
+        medium_of(place).set(archive, medium_of(place).blobs[name])
+
+    def take_away(self, place: Path) -> None:
+        medium_of(place).is_gone = True
+
+
+class TestFaultyStore(StoreContract):
+    """As long as no fault is asked for, nobody notices it."""
+
+    def make_store(self, place: Path) -> Store:
+        return FaultyStore(MemoryStore(medium_of(place)))
 
     def stop_half_way(self, place: Path, name: str, archive: str) -> None:
         medium_of(place).set(archive, medium_of(place).blobs[name])

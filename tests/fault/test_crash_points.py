@@ -21,6 +21,7 @@ from dying import (
     become_nobody,
     die_at,
     give_to_nobody,
+    in_memory,
     need_root,
     values,
 )
@@ -43,6 +44,12 @@ SYMMETRIC = KeyRef(p.STORAGE_SYM, "alice")
 BYSTANDERS = [KeyRef(p.STORAGE, "bystander"), KeyRef(p.HMAC_SYM, "alice")]
 NEW_PRIVATE = generate_pair()[0].reveal()
 NEW_SYMMETRIC = hashlib.sha256(b"imported").digest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with in_memory(tmp_path) as folder:
+        yield folder
 
 
 def material(ref: KeyRef) -> bytes:
@@ -166,10 +173,16 @@ def deaths(tmp_path: Path, case: Case, *, is_split: bool = False) -> Iterator[tu
 @pytest.mark.parametrize("is_split", [False, True], ids=["together", "split"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_change_that_dies_leaves_all_versions_and_can_be_mended(
-    tmp_path: Path, case: Case, is_split: bool, record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    case: Case,
+    is_split: bool,
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
+    """On a disk and in memory: only a disk gives the inode number of a removed file to the next one."""
     steps: list[str] = []
-    for place, death in deaths(tmp_path, case, is_split=is_split):
+    for place, death in deaths(folder if is_split else tmp_path, case, is_split=is_split):
         steps = death.steps
         assert_mends(place, case.ref)
         keys, writer = place.open()
@@ -179,12 +192,12 @@ def test_a_change_that_dies_leaves_all_versions_and_can_be_mended(
         assert_survived(place, case.ref, before)
         assert len(values(place.open()[0], case.ref)) == len(before) + 1
         assert_clean(place)
-    record_property("steps", ", ".join(steps))
+    record_testsuite_property(request.node.name, ", ".join(steps))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_a_change_that_dies_can_be_followed_by_a_rotation_at_once(tmp_path: Path, case: Case) -> None:
-    for place, _ in deaths(tmp_path, case):
+def test_a_change_that_dies_can_be_followed_by_a_rotation_at_once(folder: Path, case: Case) -> None:
+    for place, _ in deaths(folder, case):
         keys, writer = place.open()
         before = values(keys, case.ref)
         if before:
@@ -197,11 +210,11 @@ def test_a_change_that_dies_can_be_followed_by_a_rotation_at_once(tmp_path: Path
 
 
 @pytest.mark.parametrize("case", ["first rotation of a pair", "later rotation of a symmetric key"])
-def test_a_rotation_that_dies_twice_loses_nothing_either(tmp_path: Path, case: str) -> None:
+def test_a_rotation_that_dies_twice_loses_nothing_either(folder: Path, case: str) -> None:
     ref, change = CASES[case].ref, CASES[case].change
     completed = 0
     for first, step in itertools.product(range(CASES[case].least_steps), repeat=2):
-        place = place_with(tmp_path / f"{first}-{step}", ref, CASES[case].history)
+        place = place_with(folder / f"{first}-{step}", ref, CASES[case].history)
         die_at(first, place, change)
         before = values(place.open()[0], ref)
         completed += not die_at(step, place, change).was_killed
@@ -211,12 +224,12 @@ def test_a_rotation_that_dies_twice_loses_nothing_either(tmp_path: Path, case: s
 
 
 @pytest.mark.parametrize("case", ["later rotation of a pair", "amendment of a pair", "generate a pair"])
-def test_a_repair_that_dies_can_be_repeated(tmp_path: Path, case: str) -> None:
+def test_a_repair_that_dies_can_be_repeated(folder: Path, case: str) -> None:
     """For every state that a rotation can leave, and for every step of mending it."""
     ref, change = CASES[case].ref, CASES[case].change
     repairs = 0
     for first, step in itertools.product(range(CASES[case].least_steps), range(12)):
-        place = place_with(tmp_path / f"{first}-{step}", ref, CASES[case].history)
+        place = place_with(folder / f"{first}-{step}", ref, CASES[case].history)
         die_at(first, place, change)
         before = values(place.open()[0], ref)
         death = die_at(step, place, repair)
@@ -232,9 +245,9 @@ def destroy_oldest(ref: KeyRef) -> Change:
 
 
 @pytest.mark.parametrize(("ref", "least_steps"), [(PAIR, 2), (SYMMETRIC, 1)], ids=["pair", "symmetric"])
-def test_a_destruction_that_dies_can_be_repeated(tmp_path: Path, ref: KeyRef, least_steps: int) -> None:
+def test_a_destruction_that_dies_can_be_repeated(folder: Path, ref: KeyRef, least_steps: int) -> None:
     for step in itertools.count():
-        place = place_with(tmp_path / str(step), ref, 4)
+        place = place_with(folder / str(step), ref, 4)
         before = values(place.open()[0], ref)
         oldest, *others = before
         death = die_at(step, place, destroy_oldest(ref))

@@ -175,7 +175,7 @@ def test_a_check_beside_busy_writers_finds_nothing(place: Place, tmp_path: Path)
     first = {ref: values(place.open()[0], ref) for ref in REFS}
     with at_work(place, tmp_path, random.Random(2), 3) as writers:
         checks = 0
-        while checks < 30 or sum(len(writer.said("done")) for writer in writers) < 200:
+        while checks < 40 or sum(len(writer.said("done")) for writer in writers) < 100:
             keys, writer = place.open()
             assert not check(keys, writer if checks % 2 else None).findings
             checks += 1

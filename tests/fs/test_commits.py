@@ -259,6 +259,18 @@ async def test_a_write_while_the_commit_runs_is_not_lost(broker: KeyBroker, keys
     assert [keys.secret(STORAGE_SYM, v) for v in keys.versions(STORAGE_SYM)] == [before, b"2" * 32]
 
 
+async def test_the_end_of_a_mount_waits_for_a_write(broker: KeyBroker, keys: Keys, gate: Gate) -> None:
+    staged = await staged_with(broker, b"1" * 32)
+    keys.store.before("supersede", gate)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(broker.commit, SYM, staged)
+        await trio.to_thread.run_sync(gate.reached.wait)
+        assert not await broker.drain(0.01)
+        gate.open()
+        assert await broker.drain(5)
+        assert keys.secret(STORAGE_SYM) == b"1" * 32
+
+
 async def test_an_edit_whose_commit_ended_after_its_deadline_is_no_conflict_with_itself(
     broker: KeyBroker, keys: Keys, gate: Gate
 ) -> None:

@@ -62,6 +62,9 @@ async def test_the_tree_has_a_directory_for_each_purpose(kernel: Kernel) -> None
     ]
     assert await kernel.names("poison-record") == [".", "..", "@global"]
     assert await kernel.names("storage/alice") == [".", "..", "current", "current.pub", "rotate"]
+    controls = ["inventory.json", "inventory.tsv", "status", "status.json"]
+    assert await kernel.names(".keyfs") == [".", "..", *controls]
+    assert await kernel.names("storage/alice/current") == [".", ".."], "a file has no children"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,7 @@ async def test_nothing_is_writable_on_a_read_only_mount(keys: Keys) -> None:
         assert not (await kernel.lookup(path)).st_mode & 0o222
     with refused("ENOENT"):
         await kernel.lookup("storage/alice/rotate")
+    assert "rotate" not in await kernel.names("storage/alice")
 
 
 async def test_a_retired_version_is_read_only_and_has_one_link(kernel: Kernel, keys: Keys) -> None:
@@ -281,6 +285,8 @@ async def test_a_closed_handle_is_gone(kernel: Kernel) -> None:
     with refused("ENOENT"):
         await kernel.operations.read(fh, 0, 1)
     await kernel.operations.release(fh)
+    with refused("ENOENT"):
+        await kernel.readdir(fh)
 
 
 async def test_files_are_opened_for_direct_io(kernel: Kernel) -> None:

@@ -228,7 +228,7 @@ async def test_a_lost_current_can_be_made_again(kernel: Kernel, keys: Keys, medi
     medium.set("alice_storage_sym", None)
     with refused("ENOENT"):
         await kernel.inode(SYM)
-    fh, inode = await create(kernel, SYM)
+    fh, inode = await create(kernel, SYM, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     attr = await kernel.operations.getattr(inode, kernel.ctx)
     assert (attr.st_size, stat.S_IMODE(attr.st_mode)) == (0, 0o600)
     await kernel.operations.write(fh, 0, KEY)

@@ -23,7 +23,8 @@ from keyfs.errors import (
 from keyfs.layout.base import KeyVersion
 from keyfs.layout.v1 import LayoutV1
 from keyfs.seal.keypair import generate_pair, public_from_private
-from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM, Keys, full_medium, in_memory
+from keyfs.store.base import Blob
+from keyfs.testing.builders import EVERY_REF, POISON, STORAGE, STORAGE_SYM, Keys, full_medium, in_memory
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
@@ -94,6 +95,19 @@ def test_a_name_that_comes_back_with_old_facts_is_served_from_memory_again(
     medium.set("alice_storage_sym", blob)
     assert opened(keys, STORAGE_SYM) == first
     assert keys.store.counts["get"] == 1
+
+
+def test_an_inode_that_another_key_gets_does_not_bring_the_first_ones_public_half(
+    keys: Keys, medium: Medium
+) -> None:
+    """Same inode, same time, same size: a file system gives out again what was freed."""
+    opened(keys, STORAGE, Half.PUBLIC)
+    facts = medium.blobs["alice_storage"].stat
+    medium.set("alice_storage", None)
+    other = medium.blobs[".poison_key/poison_key"]
+    medium.set(".poison_key/poison_key", Blob(other.data, facts))
+    keys.keys.load()
+    assert opened(keys, POISON, Half.PUBLIC) == public_from_private(Secret(opened(keys, POISON)))
 
 
 def test_a_full_cache_still_reads(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from keyfs.errors import (
     StoreFull,
     UnsealFailed,
 )
-from keyfs.seal.keypair import generate_pair
+from keyfs.seal.keypair import generate_pair, public_from_private
 from keyfs.seal.pure import PureSealer
 from keyfs.testing.builders import (
     EVERY_REF,
@@ -29,6 +29,7 @@ from keyfs.testing.builders import (
     Keys,
     full_medium,
     in_memory,
+    new_material,
     on_store,
     snapshot,
 )
@@ -203,6 +204,31 @@ def test_a_rotation_finishes_what_another_one_left_half_way(keys: Keys, medium: 
     keys.writer.rotate(STORAGE)
     assert keys.values(STORAGE)[:2] == [*before, material.reveal()]
     keys.assert_sound(STORAGE)
+
+
+def test_a_private_half_that_does_not_open_is_superseded_and_kept(keys: Keys, medium: Medium) -> None:
+    damaged, public = b"x" * 89, medium.blobs["alice_storage.pub"].data
+    medium.put("alice_storage", damaged)
+    material = new_material(STORAGE)
+    assert keys.writer.import_material(STORAGE, material).is_new
+    retired = keys.keys.ring(STORAGE).versions[0]
+    assert medium.blobs[retired.part(Half.SECRET).name].data == damaged
+    assert medium.blobs[retired.part(Half.PUBLIC).name].data == public
+    assert keys.secret(STORAGE) == material
+
+
+def test_mending_archives_a_public_half_that_may_belong_to_what_cannot_be_read_now(
+    keys: Keys, medium: Medium
+) -> None:
+    public = medium.blobs["alice_storage.pub"].data
+    medium.put("alice_storage.old/2026-11-24T13:00:00", b"x" * 89)
+    medium.put("alice_storage", keys.sealed(STORAGE, generate_pair()[0].reveal()))
+    keys.clock.now_ns += 7200 * 10**9
+    keys.writer.mend_public(STORAGE)
+    first = keys.keys.ring(STORAGE).versions[0]
+    assert medium.blobs[first.part(Half.PUBLIC).name].data == public
+    assert not medium.aside
+    assert keys.public(STORAGE) == public_from_private(Secret(keys.secret(STORAGE)))
 
 
 def test_poison_pairs_live_in_their_own_directory(keys: Keys, medium: Medium) -> None:

@@ -1,0 +1,123 @@
+"""Ctrl-C, and kill -9, at every line of the code that changes a key store: finer than its named steps."""
+
+import itertools
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from dying import Place, assert_mends, assert_survived, in_memory, values
+
+import keyfs
+from keyfs.core import purposes as p
+from keyfs.core.names import CURRENT, Half, KeyRef
+
+PAIR = KeyRef(p.STORAGE, "alice")
+SYMMETRIC = KeyRef(p.STORAGE_SYM, "alice")
+PACKAGE = Path(keyfs.__file__).parent
+WATCHED = {str(PACKAGE / "store" / name) for name in ("directory.py", "files.py", "beside.py")} | {
+    str(PACKAGE / "broker" / "writer.py")
+}
+Act = Callable[[Place, KeyRef], object]
+
+
+class LineCounter:
+    """Does something at one line of the watched files, counted from 0 in the order in which they run."""
+
+    def __init__(self, at: int, do: Callable[[], None]) -> None:
+        self.at = at
+        self.seen = 0
+        self._do = do
+
+    def __call__(self, frame: FrameType, event: str, _arg: object) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line":
+            self.seen += 1
+            if self.seen == self.at + 1:
+                self._do()
+        return self
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stopped_at(line: int, place: Place, ref: KeyRef, act: Act, stop: Callable[[], None]) -> bool:
+    """Change the key in a process of its own that is stopped there; False when it came to its end before."""
+    child = os.fork()
+    if child == 0:
+        try:
+            sys.settrace(LineCounter(line, stop))
+            act(place, ref)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] != 0
+
+
+def rotate(place: Place, ref: KeyRef) -> None:
+    place.open()[1].rotate(ref)
+
+
+def amend(place: Place, ref: KeyRef) -> None:
+    keys, writer = place.open()
+    current = keys.ring(ref).version(CURRENT).part(Half.SECRET).stat.identity
+    writer.import_material(ref, b"amendment-amendment-amendment-32", amend=current)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with in_memory(tmp_path) as folder:
+        yield folder
+
+
+def copies(folder: Path, ref: KeyRef) -> Iterator[Place]:
+    """The same key store again and again, as it was before the change."""
+    template = folder / "template"
+    (template / "keys").mkdir(0o700, parents=True)
+    _, writer = Place(template / "keys").open()
+    writer.generate(ref)
+    writer.rotate(ref)
+    for number in itertools.count():
+        shutil.copytree(template, folder / str(number))
+        yield Place(folder / str(number) / "keys")
+        shutil.rmtree(folder / str(number))
+
+
+@pytest.mark.parametrize(
+    ("ref", "act", "stop", "stride"),
+    [
+        (SYMMETRIC, rotate, interrupt, 1),
+        (SYMMETRIC, amend, kill, 3),
+        (PAIR, rotate, interrupt, 5),
+        (PAIR, rotate, kill, 5),
+        *(
+            pytest.param(ref, act, stop, 1, marks=pytest.mark.soak)
+            for ref, act in ((PAIR, rotate), (SYMMETRIC, rotate), (SYMMETRIC, amend))
+            for stop in (interrupt, kill)
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_change_can_be_stopped_at_every_line(
+    folder: Path, ref: KeyRef, act: Act, stop: Callable[[], None], stride: int
+) -> None:
+    for number, place in enumerate(copies(folder, ref)):
+        line = number * stride
+        before = values(place.open()[0], ref)
+        was_stopped = stopped_at(line, place, ref, act, stop)
+        assert_survived(place, ref, before, amends=act is amend)
+        assert_mends(place, ref)
+        if not was_stopped:
+            assert line >= 150
+            return
