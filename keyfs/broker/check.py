@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.second_names import second_names
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
@@ -125,7 +126,7 @@ def _unreadable(keys: KeyStore, ring: KeyRing) -> Iterator[Finding]:
 
 
 def _half_done(keys: KeyStore, ring: KeyRing, writer: RingWriter | None) -> Iterator[Finding]:
-    for name in ring.orphans:
+    for name in (*ring.orphans, *second_names(keys, ring)):
         if writer is not None:
             _wait_until_settled(name)
             _set_aside(keys, name)
@@ -171,7 +172,7 @@ def _set_aside(keys: KeyStore, name: str) -> None:
     with keys.store.lock():
         for slot in keys.layout.slots(name)[:1]:
             ring = keys.relist(slot.ref)
-            if ring is None or name not in ring.orphans:
+            if ring is None or name not in (*ring.orphans, *second_names(keys, ring)):
                 return
         if keys.store.stat(name) is not None:
             keys.store.set_aside(name)
