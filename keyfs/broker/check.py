@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.second_names import second_names
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
@@ -149,8 +150,8 @@ def _unreadable(keys: KeyStore, ref: KeyRef) -> Iterator[Finding]:
 def _half_done(
     keys: KeyStore, found: KeyRing, writer: RingWriter | None, settle_s: float
 ) -> Iterator[Finding]:
-    ring, broken = _settled(keys, found, settle_s)
-    for name in ring.orphans:
+    ring, names, broken = _settled(keys, found, settle_s)
+    for name in names:
         if writer is not None:
             _set_orphan_aside(keys, ring, name)
         message = "second name of the current version: a rotation stopped half-way"
@@ -188,22 +189,27 @@ def _halves(version: KeyVersion) -> Iterator[Half]:
         yield Half.PUBLIC
 
 
-def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> tuple[KeyRing, list[KeyVersion]]:
-    """The ring and its broken pairs, when it looks whole or has looked half-done for long enough.
+def _copies(keys: KeyStore, ring: KeyRing) -> list[str]:
+    """Second names of what is current, public ones first."""
+    return [*ring.orphans, *second_names(keys, ring)]
+
+
+def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> tuple[KeyRing, list[str], list[KeyVersion]]:
+    """The ring, its copies and its broken pairs, when it looks whole or has looked half-done for long enough.
 
     Whoever rotates meanwhile makes halves of two versions look like a pair: only what is the same before
     and after a look was seen.
     """
     since = time.monotonic()
     while True:
-        looked_at, broken = ring, _broken_pairs(keys, ring)
-        if not broken and not ring.orphans:
-            return ring, []
+        looked_at, copies, broken = ring, _copies(keys, ring), _broken_pairs(keys, ring)
+        if not broken and not copies:
+            return ring, [], []
         ring = keys.relist(ring.ref) or KeyRing(ring.ref, ())
         if ring != looked_at:
             since = time.monotonic()
-        elif _age_s(_last_change_ns(ring)) >= settle_s or time.monotonic() - since >= settle_s:
-            return ring, broken
+        elif _age_s(_last_change_ns(ring, copies)) >= settle_s or time.monotonic() - since >= settle_s:
+            return ring, copies, broken
         else:
             time.sleep(PAUSE_S)
 
@@ -219,8 +225,8 @@ def _stays(keys: KeyStore, name: str, settle_s: float) -> bool:
     return False
 
 
-def _last_change_ns(ring: KeyRing) -> int:
-    times = [parse_stamp(name.rpartition("/")[2]) for name in ring.orphans]
+def _last_change_ns(ring: KeyRing, copies: list[str]) -> int:
+    times = [parse_stamp(name.rpartition("/")[2]) for name in copies]
     return max([*times, (ring.current.created_ns or 0) if ring.current is not None else 0])
 
 
@@ -232,7 +238,7 @@ def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> None:
     """Move an orphan beside the store, unless a writer finished meanwhile what had stopped."""
     with keys.store.lock():
         now = keys.relist(ring.ref)
-        if now is not None and name in now.orphans:
+        if now is not None and name in _copies(keys, now):
             keys.store.set_aside(name)
             keys.index.apply(name, None)
 

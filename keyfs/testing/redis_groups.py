@@ -95,15 +95,15 @@ def sentinel_group() -> Iterator[SentinelGroup]:
 
 
 @contextmanager
-def redis_cluster() -> Iterator[Cluster]:
-    """A running cluster of three nodes, complete."""
+def redis_cluster(*words: str) -> Iterator[Cluster]:
+    """A running cluster of three nodes, complete; *words* are options for each of them."""
     require_redis()
     with short_folder() as place, ExitStack() as stack:
         nodes, addresses = [], []
         for number in ("0", "1", "2"):
             bus = free_port()  # the default lies 10,000 above the port, which there may not be
             options = f"--cluster-enabled yes --cluster-node-timeout {NODE_TIMEOUT_MS} --cluster-port {bus}"
-            node = _start(stack, place / number, *options.split())
+            node = _start(stack, place / number, *options.split(), *words)
             nodes.append(node)
             addresses.append(f"127.0.0.1:{node.port}@{bus}")
         redis_cli("--cluster", "create", *addresses, "--cluster-replicas", "0", "--cluster-yes")

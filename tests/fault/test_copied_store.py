@@ -1,0 +1,97 @@
+"""A key store that was copied with a half-done rotation in it: what was a hard link is a file of its own."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from keyfs.broker.check import check
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.writer import RingWriter
+from keyfs.core.names import Half, KeyRef, parse_key_ref
+from keyfs.core.secret import Secret
+from keyfs.layout.v1 import LayoutV1
+from keyfs.seal.pure import PureSealer
+from keyfs.store.directory import DirectoryStore
+
+KEY = parse_key_ref("storage-sym/alice")
+PAIR = parse_key_ref("storage/alice")
+STAMP = "2030-01-01T00:00:00.123456789"
+LATER = "2030-01-01T00:00:00.12356"
+
+
+class Stop(Exception):
+    """The process dies here."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "keys"
+    root.mkdir(0o700)
+    with closing(opened(root)) as keys:
+        writer = RingWriter(keys)
+        for ref in (KEY, PAIR):
+            writer.generate(ref)
+            writer.rotate(ref)
+    return root
+
+
+def opened(root: Path) -> KeyStore:
+    keys = KeyStore(DirectoryStore(root), LayoutV1(), PureSealer(Secret(b"m" * 32)))
+    keys.load()
+    return keys
+
+
+@pytest.fixture
+def keys(root: Path) -> Iterator[KeyStore]:
+    with closing(opened(root)) as keys:
+        yield keys
+
+
+def copy(root: Path, name: str, stamp: str) -> None:
+    """As `cp -r` leaves what was a second name: other file, same bytes, same time."""
+    shutil.copy2(root / name, root / f"{name}.old" / stamp)
+
+
+def versions(keys: KeyStore, ref: KeyRef) -> list[bytes]:
+    return [keys.read(ref, v.id, Half.SECRET)[0].material.reveal() for v in keys.ring(ref).versions]
+
+
+@pytest.mark.parametrize(
+    ("ref", "names"),
+    [
+        (KEY, {"alice_storage_sym": STAMP}),
+        (PAIR, {"alice_storage": STAMP}),
+        (PAIR, {"alice_storage": STAMP, "alice_storage.pub": LATER}),
+    ],
+)
+def test_a_copied_half_done_rotation_is_named_and_mended(
+    root: Path, keys: KeyStore, ref: KeyRef, names: dict[str, str]
+) -> None:
+    """No version is lost by that, and no byte: what was there twice lies beside the store."""
+    before = versions(keys, ref)
+    for name, stamp in names.items():
+        copy(root, name, stamp)
+    keys.load()
+    assert versions(keys, ref) == [*before, before[-1]]
+    found = {(finding.code, finding.where) for finding in check(keys).findings}
+    assert found == {("half-done", f"{name}.old/{stamp}") for name, stamp in names.items()}
+    assert check(keys, RingWriter(keys)).is_clean
+    keys.load()
+    assert not check(keys).findings
+    assert versions(keys, ref) == before
+    aside = list((root.with_name("keys.keyfs") / "set-aside").iterdir())
+    assert {path.read_bytes() for path in aside} == {(root / name).read_bytes() for name in names}
+
+
+def test_an_old_version_that_was_made_current_again_is_none(root: Path, keys: KeyStore) -> None:
+    """Its bytes are there twice, and both are versions: there is another one between them."""
+    oldest, current = versions(keys, KEY)
+    [old] = (root / "alice_storage_sym.old").iterdir()
+    copy(root, "alice_storage_sym", STAMP)
+    shutil.copy2(old, root / "alice_storage_sym")
+    keys.load()
+    assert versions(keys, KEY) == [oldest, current, oldest]
+    assert not check(keys).findings
