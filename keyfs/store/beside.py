@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,14 +68,13 @@ class Beside:
             AccessDenied, ReadOnly, StoreFull, StoreUnavailable: `D.keyfs/` cannot be written; the message
                 names it.
         """
-        fd = self._acquire()
-        try:
+        with self._acquire():
             self._clear_staging()
-            yield
-        finally:
-            with suppress(KeyfsError):  # the next writer tries again, and hears of it
-                self._clear_staging()
-            os.close(fd)
+            try:
+                yield
+            finally:
+                with suppress(KeyfsError):  # the next writer tries again, and hears of it
+                    self._clear_staging()
 
     def set_aside(self, path: Path, name: str, step: Callable[[str], None]) -> None:
         """Move *path* out of the store, keeping its bytes: to `set-aside/TIME/NAME`.
@@ -94,24 +93,31 @@ class Beside:
                 raise
             move_copy(path, target, self._owner)
 
-    def _acquire(self) -> int:
+    def _acquire(self) -> ExitStack:
         give_up_at = time.monotonic() + self._lock_wait_s
-        while (fd := self._try_lock()) is None:
+        while (held := self._try_lock()) is None:
             if time.monotonic() >= give_up_at:
                 lock = self.path / "lock"
                 raise StoreBusy(f"another writer holds {lock} for more than {self._lock_wait_s:g} s: retry")
             time.sleep(LOCK_PAUSE_S)
-        return fd
+        return held
 
-    def _try_lock(self) -> int | None:
-        """A descriptor that holds the lock; None while another one does."""
+    def _try_lock(self) -> ExitStack | None:
+        """What lets go of the lock; None while another one holds it.
+
+        The directory itself is locked, too: where it is mounted in several places, as in containers, each has
+        a `D.keyfs/` of its own.
+        """
+        root = next(iter(self._roots))
         try:
-            with translated(f"lock the key store (needs to write in {self.path})"):
+            with translated(f"lock the key store (needs to write in {self.path})"), ExitStack() as held:
                 make_directory(self.path, self._owner)
                 make_directory(self.staging, self._owner)
-                return _locked(self.path / "lock", self._owner)
+                if _lock_file(self.path / "lock", self._owner, held) and _lock_directory(root, held):
+                    return held.pop_all()
         except KeyNotFound as exc:
             raise StoreUnavailable(str(exc)) from exc
+        return None
 
     def _clear_staging(self) -> None:
         with translated(f"clear {self.staging}"), os.scandir(self.staging) as entries:
@@ -128,24 +134,36 @@ class Beside:
                 path.unlink()
 
 
-def _locked(path: Path, owner: Owner | None) -> int | None:
-    """A descriptor that holds the lock file; None while another one does.
+def _lock_file(path: Path, owner: Owner | None, held: ExitStack) -> bool:
+    """Lock a file, made if need be, until *held* ends; False while another one has it.
 
     Raises:
         OSError: as open(2).
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    held.callback(os.close, fd)
+    if owner is not None:
+        os.fchown(fd, owner.uid, owner.gid)
     try:
-        if owner is not None:
-            os.fchown(fd, owner.uid, owner.gid)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Someone may have removed the directory meanwhile; then others lock another file.
-        if os.path.samestat(os.fstat(fd), path.stat()):
-            return fd
+        return os.path.samestat(os.fstat(fd), path.stat())
     except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return None
+        return False
+
+
+def _lock_directory(path: Path, held: ExitStack) -> bool:
+    """As `_lock_file`; True, too, on a medium that locks no directories.
+
+    Raises:
+        OSError: as open(2).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    held.callback(os.close, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

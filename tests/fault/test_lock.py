@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,10 @@ from pathlib import Path
 import pytest
 from dying import (
     MASTER,
-    MASTER_TEXT,
     Place,
     assert_clean,
-    become_nobody,
     beside,
     die_at,
-    give_to_nobody,
     mounted_tmpfs,
     need_root,
     values,
@@ -30,17 +28,13 @@ from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
 from keyfs.core.secret import Secret
 from keyfs.errors import (
-    AccessDenied,
     KeyExists,
     KeyfsError,
-    ReadOnly,
     StoreBusy,
-    StoreUnavailable,
 )
 from keyfs.layout.v1 import LayoutV1
 from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
-from keyfs.testing.mounted import run_keyfs
 
 REF = KeyRef(p.STORAGE_SYM, "alice")
 PAIR = KeyRef(p.STORAGE, "alice")
@@ -138,11 +132,58 @@ def test_readers_do_not_wait(place: Place) -> None:
         assert values(keys, REF)
 
 
-def test_a_removed_lock_directory_is_made_anew_and_still_excludes(place: Place) -> None:
+def test_a_writer_keeps_the_lock_whose_file_is_removed(place: Place) -> None:
     with held_by_another_process(place):
         shutil.rmtree(beside(place))
-        with store_of(place, 0).lock(), pytest.raises(StoreBusy), store_of(place, 0).lock():
+        with pytest.raises(StoreBusy), store_of(place, 0).lock():
             pytest.fail("two writers at once")
+    with store_of(place, 0).lock():
+        pass
+
+
+def test_a_store_that_is_mounted_twice_has_one_lock(tmp_path: Path, place: Place) -> None:
+    """As in two containers: each sees a place beside the store that the other one does not see."""
+    need_root("to mount a directory a second time")
+    second = Place(tmp_path / "container" / "keys")
+    second.root.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", place.root, second.root], check=True)
+    try:
+        assert beside(second) != beside(place)
+        with store_of(place, 0).lock(), pytest.raises(StoreBusy), store_of(second, 0).lock():
+            pytest.fail("two writers at once")
+        second.open()[1].rotate(REF)
+        place.open()[1].rotate(REF)
+        assert len(values(second.open()[0], REF)) == 3
+    finally:
+        subprocess.run(["umount", second.root], check=True)
+
+
+def test_of_many_who_make_the_same_key_at_once_one_succeeds(place: Place) -> None:
+    new = KeyRef(p.STORAGE, "newcomer")
+    reader, writer = os.pipe()
+    children: list[int] = []
+    for _ in range(8):
+        children.append(os.fork())
+        if children[-1] == 0:
+            generate_and_report(place, new, writer)
+    os.close(writer)
+    for child in children:
+        os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        assert sorted(pipe.read().split()) == ["KeyExists"] * 7 + ["made"]
+    assert len(values(place.open()[0], new)) == 1
+    assert_clean(place)
+
+
+def generate_and_report(place: Place, ref: KeyRef, pipe: int) -> None:
+    """Never returns."""
+    try:
+        place.open()[1].generate(ref)
+        os.write(pipe, b"made ")
+    except KeyfsError as exc:
+        os.write(pipe, f"{type(exc).__name__} ".encode())
+    finally:
+        os._exit(0)
 
 
 # --- release ---
@@ -218,77 +259,3 @@ def test_a_link_in_the_staging_area_cannot_make_keyfs_remove_anything_else(place
         pass
     assert stranger.exists()
     assert key.exists()
-
-
-# --- a place that cannot be written ---
-
-
-def as_another_user(act: Callable[[], None]) -> str:
-    """Run *act* as nobody, in a process of its own; the error it raised."""
-    need_root("to become another user")
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        become_nobody()
-        try:
-            act()
-        except KeyfsError as exc:
-            os.write(writer, f"{type(exc).__name__}: {exc}".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
-
-
-def test_a_lock_that_root_made_serves_the_owner_of_the_store(place: Place) -> None:
-    need_root("to become another user")
-    give_to_nobody(place)
-    shutil.rmtree(beside(place))
-    Place(place.root).open()[1].rotate(REF)
-    assert as_another_user(lambda: void(Place(place.root).open()[1].rotate(REF))) == ""
-    assert len(values(place.open()[0], REF)) == 3
-    assert_clean(place)
-
-
-def test_a_place_beside_the_store_that_cannot_be_written_is_one_clear_line(place: Place) -> None:
-    need_root("to become another user")
-    give_to_nobody(place)
-    shutil.rmtree(beside(place))
-    said = as_another_user(lambda: void(Place(place.root).open()[1].rotate(REF)))
-    assert said.startswith(AccessDenied.__name__)
-    assert str(beside(place)) in said
-    assert "\n" not in said
-    assert len(values(place.open()[0], REF)) == 1
-
-
-def test_a_file_where_the_place_beside_should_be_is_one_clear_line(place: Place) -> None:
-    shutil.rmtree(beside(place))
-    beside(place).write_text("in the way")
-    with pytest.raises(StoreUnavailable, match=str(beside(place))):
-        place.open()[1].rotate(REF)
-    environment = {"KEYFS_STORE": str(place.root), "ACRA_MASTER_KEY": MASTER_TEXT}
-    done = run_keyfs("rotate", str(REF), environment=environment)
-    assert done.returncode == 16
-    assert done.stderr.decode().count("\n") == 1
-
-
-def test_a_read_only_place_beside_the_store_is_one_clear_line(tmp_path: Path) -> None:
-    parent = tmp_path / "parent"
-    parent.mkdir()
-    with mounted_tmpfs(parent) as remount:
-        (parent / "keys").mkdir(0o700)
-        place = Place(parent / "keys")
-        place.open()[1].generate(REF)
-        remount("ro")
-        with pytest.raises(ReadOnly, match=str(beside(place))):
-            place.open()[1].rotate(REF)
-        assert values(place.open()[0], REF)
-        remount("rw")
-        place.open()[1].rotate(REF)
-
-
-def void(_result: object) -> None:
-    """For an act whose result nobody wants."""

@@ -182,7 +182,7 @@ class Lockstep(RuleBasedStateMachine):
 
 
 TestKeyStoresInLockstep = Lockstep.TestCase
-TestKeyStoresInLockstep.settings = settings(stateful_step_count=30)
+TestKeyStoresInLockstep.settings = settings(stateful_step_count=20)
 
 
 def test_what_a_medium_holds_is_sealed() -> None:

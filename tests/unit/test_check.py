@@ -221,7 +221,7 @@ def test_a_key_that_is_gone_when_we_look_closer_is_no_finding(medium: Medium) ->
         for name in [name for name in medium.blobs if name.startswith("alice_storage")]:
             medium.set(name, None)
 
-    keys.store.before("list_under", destroy)
+    keys.store.before("stat", destroy)
     assert [f for f in check(keys.keys, settle_s=0).findings if "storage/alice" in f.where] == []
 
 
