@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from outage_site import COLD, DURABLE, METADATA_S, READ_S, SLACK_S, WARM, Site, site_of
 
+from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.reading import Outcome, Readings, outcome_of, reading_loop
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.waiting import wait_until
@@ -35,6 +37,7 @@ class Story:
     back_s: float = 0.0
     readings: Readings = field(default_factory=Readings)
     old: dict[str, bytes] = field(default_factory=dict)
+    status: "subprocess.CompletedProcess[bytes] | None" = None
 
 
 def writes_of(site: Site, label: str) -> dict[str, Callable[[], object]]:
@@ -74,6 +77,7 @@ def live_through(site: Site, length_s: float) -> Story:
         wait_until(lambda: site.mount.status()["state"] != "fresh")
         story.noticed_s = time.monotonic() - began
         story.states.append(site.mount.states())
+        story.status = run_keyfs("status", site.mount.path, environment={})
         story.later = try_everything(site, COLD[60:62])
         time.sleep(max(0.0, began + length_s - time.monotonic()))
     site.mend()
@@ -148,6 +152,9 @@ def test_every_place_says_so(story: Story) -> None:
     assert before == after == {"fresh"}
     (stale,) = meanwhile
     assert STALE.fullmatch(stale)
+    assert story.status is not None
+    assert story.status.returncode == 0
+    assert f"state: {stale}\n".encode() in story.status.stdout
 
 
 def test_it_is_noticed_soon_and_over_soon(

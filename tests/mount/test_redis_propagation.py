@@ -201,6 +201,25 @@ def test_an_old_key_made_current_again_hides_no_version(scene: Scene, label: str
     assert b"half-done" not in run_keyfs("check", environment=scene.store.environment).stdout
 
 
+def test_an_old_pair_made_current_again_hides_neither_half(scene: Scene) -> None:
+    """Its private half is sealed anew, its public half has the very bytes of the one that retired."""
+    label = "storage/rolled-back"
+    scene.store.make(label)
+    wait_until((scene.a.path / label).exists)
+    pairs = [generate_pair() for _ in range(2)]
+    written = [pairs[0], pairs[1], pairs[0]]
+    for secret, _ in written:
+        (scene.a.path / label / "current").write_bytes(secret.reveal())
+    wait_until(lambda: len(stamps(scene.b, label)) == 3)
+    for mount in (scene.a, scene.b):
+        names = [*stamps(mount, label)[1:], "current"]
+        shown = [(mount.read(label, name), mount.read(label, f"{name}.pub")) for name in names]
+        assert shown == [(secret.reveal(), public) for secret, public in written]
+    found = run_keyfs("check", environment=scene.store.environment).stdout
+    assert label.encode() not in found
+    assert b"rolled-back" not in found
+
+
 def test_a_rollback_by_a_third_party_hides_no_version(scene: Scene, label: str) -> None:
     """The value of the oldest version, set as the current one: sealed bytes that are there twice."""
     name = scene.key(f"{label.partition('/')[2]}_storage_sym")
