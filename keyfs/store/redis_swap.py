@@ -5,6 +5,7 @@ lost a race that was lost, and so have us do again what may have happened.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis import exceptions as failure
@@ -92,20 +93,17 @@ def swap(
 def _settle(client: Client, old: Values, new: Values, replicas: int) -> bool:
     """Whether a transaction that was not answered has happened; if not, it never will."""
     for _ in range(SETTLE_TRIES):
-        try:
-            with borrowed(client, next(iter(old))) as connection:
-                now = _look(connection, old)
-                # The server drops a transaction that comes after a write to a key it watches; and this is
-                # the write that WAIT speaks of.
-                if not _write(connection, _touch(next(iter(old)), now)):
-                    continue
-                if any(now[key] == value != old[key] for key, value in new.items()):
-                    _wait(connection, replicas)
-                    return True
-        except FAILURES:
-            break
-        if now == dict(old):
-            raise StoreUnavailable("Redis did not answer: nothing was changed")
+        with suppress(*FAILURES), borrowed(client, next(iter(old))) as connection:
+            now = _look(connection, old)
+            # The server drops a transaction that comes after a write to a key it watches; and this is the
+            # write that WAIT speaks of.
+            if not _write(connection, _touch(next(iter(old)), now)):
+                continue
+            if any(now[key] == value != old[key] for key, value in new.items()):
+                _wait(connection, replicas)
+                return True
+            if now == dict(old):
+                raise StoreUnavailable("Redis did not answer: nothing was changed")
         break
     raise StoreUnavailable("Redis did not answer: whether it was written nobody can tell now, look again")
 

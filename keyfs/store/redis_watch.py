@@ -124,12 +124,15 @@ class RedisWatch:
             for link in self._links:
                 # redis-py has no public name for its socket (8.1).
                 selector.register(link._get_socket(), selectors.EVENT_READ, link)  # noqa: SLF001 - see above
-            silent = _Silence(self._links)
-            while not self._closed.is_set():
-                for key, _ in selector.select(silent.ask()):
-                    if key.data is not None:
-                        _hear(key.data)
-                        silent.heard(key.data)
+            self._hear_all(selector)
+
+    def _hear_all(self, selector: selectors.BaseSelector) -> None:
+        silent = _Silence(self._links)
+        while not self._closed.is_set():
+            heard = [key.data for key, _ in selector.select(silent.ask()) if key.data is not None]
+            for link in heard:
+                _hear(link)
+                silent.heard(link)
 
     def _reconnect(self) -> None:
         pause = PAUSE_S[0]

@@ -1,16 +1,13 @@
 """A Redis URI names one place, or is refused with a line that says what to do and repeats no password."""
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from keyfs.app import open_store
 from keyfs.errors import InvalidSettings, KeyfsError
-from keyfs.store.redis_uri import DEFAULT_PREFIX, SCHEMES, TLS, RedisPlace, check_prefix, parse_redis_uri
+from keyfs.store.redis_uri import DEFAULT_PREFIX, TLS, RedisPlace, check_prefix, parse_redis_uri
 
 PLAIN = RedisPlace("redis", (("h", 6379),), "", "", 0, DEFAULT_PREFIX, None, None, 0)
 SENTINEL = replace(PLAIN, scheme="redis+sentinel", hosts=(("h", 26379),), service="keys")
@@ -265,47 +262,3 @@ def test_a_place_tells_no_password() -> None:
     found = place(f"redis://alice:{SECRET}@h?prefix=ks")
     assert SECRET not in repr(found) + found.describe()
     assert found.describe() == "redis://alice@h:6379?db=0&prefix=ks"
-
-
-# --- any text ---
-
-TEXTS = st.text() | st.text(alphabet="redisunx+:/@?#&=%.,[]0123456789ab\x00é\udcff", max_size=60)
-WORDS = "redis: rediss: unix: redis+sentinel: redis+cluster: // / @ : h [::1] 1 ? & = prefix db tls yes"
-PIECES = st.sampled_from([*WORDS.split(), "tls_ca", "wait", "password_env", "PW", "%41", "%", ",", "#"])
-
-
-@given(TEXTS | st.lists(PIECES, max_size=16).map("".join))
-def test_any_text_is_a_place_or_refused(text: str) -> None:
-    for uri in (text, f"redis://{text}", f"unix:///{text}", f"redis://h?{text}", f"redis+sentinel://{text}"):
-        with suppress(InvalidSettings):
-            found, _ = parse_redis_uri(uri, {"PW": SECRET})
-            assert found.describe().isprintable()
-
-
-HOSTS = st.sampled_from(["h", "h.example", "10.0.0.1", "::1", "ключ"])
-NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
-CLEAN = NAMES.map(lambda text: text.replace("/", "_")).filter(lambda text: text != ".")
-
-
-@st.composite
-def places(draw: st.DrawFn) -> RedisPlace:
-    scheme = draw(st.sampled_from(SCHEMES))
-    several = scheme in ("redis+sentinel", "redis+cluster")
-    hosts = st.lists(st.tuples(HOSTS, st.integers(1, 65535)), min_size=1, max_size=3 if several else 1)
-    tls = st.builds(TLS, st.none() | NAMES, st.none() | NAMES, st.none(), st.none())
-    return RedisPlace(
-        scheme=scheme,
-        hosts=() if scheme == "unix" else tuple(draw(hosts)),
-        path="/" + draw(NAMES).replace("\0", "") if scheme == "unix" else "",
-        service=draw(NAMES) if scheme == "redis+sentinel" else "",
-        db=0 if scheme == "redis+cluster" else draw(st.integers(0, 99)),
-        prefix=draw(CLEAN),
-        username=draw(st.none() | NAMES),
-        tls=draw(tls) if scheme == "rediss" else None if scheme == "unix" else draw(st.none() | tls),
-        wait=draw(st.integers(0, 3)),
-    )
-
-
-@given(places())
-def test_the_description_of_a_place_names_it(found: RedisPlace) -> None:
-    assert parse_redis_uri(found.describe(), {}) == (found, None)
