@@ -177,17 +177,17 @@ async def test_following_goes_on_when_the_store_is_away(
     for method in ("stat", "list_all"):
         keys.store.before(method, failing(StoreUnavailable("away")), None)
 
-    async def until_suspect(expected: bool) -> None:
-        while keys.keys.is_suspect is not expected:
+    async def until(state: bytes) -> None:
+        while state not in (await broker.snapshot(control_node("status"))).content.reveal():
             await trio.testing.wait_all_tasks_blocked()
             mock_clock.jump(AWAY_PAUSE_S)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(broker.follow, watch)
         outside.writer.rotate(STORAGE_SYM)
-        await until_suspect(True)
+        await until(b"state: stale since")
         keys.store.mend()
         outside.writer.rotate(STORAGE_SYM)
-        await until_suspect(False)
+        await until(b"state: fresh")
         nursery.cancel_scope.cancel()
     assert keys.secret(STORAGE_SYM) == outside.secret(STORAGE_SYM)
