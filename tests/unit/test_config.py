@@ -18,6 +18,7 @@ allow-other = false
 legacy = true
 log-level = "debug"
 log-file = "/var/log/keyfs.log"
+serve-stale = "90s"
 """
 
 
@@ -46,6 +47,7 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
         legacy=True,
         log_level="debug",
         log_file="/var/log/keyfs.log",
+        serve_stale="90s",
     )
 
 
