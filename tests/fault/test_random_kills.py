@@ -52,6 +52,7 @@ class Writer:
     """One place at the table: a process, and after its death the next one. They share a log."""
 
     place: Place
+    refs: list[KeyRef]
     log: Path
     random: random.Random
     pid: int = 0
@@ -64,7 +65,7 @@ class Writer:
         seed = self.random.randrange(1 << 30)
         self.pid = os.fork()
         if self.pid == 0:
-            write_for_ever(self.place, self.log, random.Random(seed))
+            write_for_ever(self.place, self.refs, self.log, random.Random(seed))
 
     def stop(self) -> None:
         """Kill the process."""
@@ -79,15 +80,15 @@ class Writer:
         return [line[1:] for line in lines if line[0] == word]
 
 
-def write_for_ever(place: Place, log: Path, dice: random.Random) -> NoReturn:
+def write_for_ever(place: Place, refs: list[KeyRef], log: Path, dice: random.Random) -> NoReturn:
     """Rotate keys until killed. Never returns into the copy of the test that this process is."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         keys, writer = place.open()
         while True:
-            ref = dice.choice(REFS)
+            ref = dice.choice(refs)
             act = import_one if dice.random() < 0.5 else rotate_one
-            os.write(fd, f"done {REFS.index(ref)} {act(keys, writer, ref)}\n".encode())
+            os.write(fd, f"done {refs.index(ref)} {act(keys, writer, ref)}\n".encode())
     except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is told
         os.write(fd, f"failed {exc!r}\n".encode())
     finally:
@@ -110,9 +111,11 @@ def rotate_one(keys: KeyStore, writer: RingWriter, ref: KeyRef) -> str:
 
 
 @contextmanager
-def at_work(place: Place, tmp_path: Path, dice: random.Random, count: int) -> Iterator[list[Writer]]:
+def at_work(
+    place: Place, refs: list[KeyRef], logs: Path, dice: random.Random, count: int
+) -> Iterator[list[Writer]]:
     writers = [
-        Writer(place, tmp_path / f"log-{number}", random.Random(dice.random())) for number in range(count)
+        Writer(place, refs, logs / f"log-{number}", random.Random(dice.random())) for number in range(count)
     ]
     for writer in writers:
         writer.restart()
@@ -129,8 +132,11 @@ def test_no_acknowledged_version_is_lost_to_a_kill(
     place: Place, tmp_path: Path, seed: int, scale: int
 ) -> None:
     dice = random.Random(seed)
-    first = {ref: values(place.open()[0], ref) for ref in REFS}
-    with at_work(place, tmp_path, dice, WRITERS) as writers:
+    refs = REFS + [KeyRef(p.STORAGE, f"soak-{number}") for number in range(4 * (scale - 1))]
+    for ref in refs[len(REFS) :]:
+        place.open()[1].generate(ref)
+    first = {ref: values(place.open()[0], ref) for ref in refs}
+    with at_work(place, refs, tmp_path, dice, WRITERS) as writers:
         while sum(len(writer.said("done")) for writer in writers) < 500 * scale:
             pause_until = time.monotonic() + dice.uniform(0.002, 0.05)
             while time.monotonic() < pause_until:
@@ -142,7 +148,7 @@ def test_no_acknowledged_version_is_lost_to_a_kill(
     keys, writer = place.open()
     assert check(keys, writer, settle_s=0).is_clean
     assert_clean(place)
-    for number, ref in enumerate(REFS):
+    for number, ref in enumerate(refs):
         done = [[said for key, said in w.said("done") if key == str(number)] for w in writers]
         assert_history(place, ref, first[ref], done, kills)
 
@@ -167,7 +173,7 @@ def assert_history(
 def test_a_check_beside_busy_writers_finds_nothing(place: Place, tmp_path: Path) -> None:
     """A rotation that is under way is no finding, and repair does not touch it."""
     first = {ref: values(place.open()[0], ref) for ref in REFS}
-    with at_work(place, tmp_path, random.Random(2), 3) as writers:
+    with at_work(place, REFS, tmp_path, random.Random(2), 3) as writers:
         checks = 0
         while checks < 40 or sum(len(writer.said("done")) for writer in writers) < 100:
             keys, writer = place.open()

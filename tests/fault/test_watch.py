@@ -240,14 +240,48 @@ with closing(DirectoryWatch([root], 3)) as watch:
 """
 
 
-def test_where_watches_run_out_keyfs_looks_for_itself(root: Path) -> None:
-    """A limit for one user name space: the limits of the machine stay as they are."""
-    script = LIMITED.format(path=[path for path in sys.path if path], root=str(root))
-    limit = 'echo 4 > /proc/sys/user/max_inotify_watches && exec "$@"'
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh", sys.executable, "-c", script]
+REFUSED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from keyfs.errors import StoreUnavailable
+from keyfs.store.inotify import DirectoryWatch
+try:
+    DirectoryWatch([Path({root!r})], 3)
+except StoreUnavailable as exc:
+    print(exc)
+"""
+
+
+def run_with_limit(limit: str, value: int, script: str, root: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script under a limit for one user name space: the limits of the machine stay as they are."""
+    code = script.format(path=[path for path in sys.path if path], root=str(root))
+    set_limit = f'echo {value} > /proc/sys/user/{limit} && exec "$@"'
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        set_limit,
+        "sh",
+        sys.executable,
+        "-c",
+        code,
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0 and "unshare" in done.stderr:
         pytest.skip(f"no user name spaces here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_where_watches_run_out_keyfs_looks_for_itself(root: Path) -> None:
+    done = run_with_limit("max_inotify_watches", 4, LIMITED, root)
     assert done.stdout.split() == ["True", "True", "True"]
     assert done.stderr.splitlines() == ["watch.incomplete"]
+
+
+def test_where_nothing_can_be_watched_there_is_one_clear_line(root: Path) -> None:
+    done = run_with_limit("max_inotify_instances", 0, REFUSED, root)
+    assert done.stdout == "cannot watch the key store: Too many open files\n"
