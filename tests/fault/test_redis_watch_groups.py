@@ -34,7 +34,7 @@ def test_every_node_of_a_cluster_is_heard() -> None:
             assert arrived(watch, *names).names == set(names)
 
 
-@pytest.mark.parametrize("end", ["killed", "frozen"])
+@pytest.mark.parametrize("end", ["killed", pytest.param("frozen", marks=pytest.mark.soak)])
 def test_after_a_fail_over_the_new_primary_is_heard(end: str) -> None:
     with sentinel_group() as group, redis_store(group.uri()) as store, closing(store.watch()) as watch:
         old = group.primary
