@@ -82,9 +82,23 @@ def beside(place: Place) -> Path:
 
 
 def need_root(why: str) -> None:
-    """Skip the test where it cannot be done; in CI that is a failure."""
+    """Skip the test where it cannot be done."""
     if os.geteuid() != 0:
-        pytest.fail(f"needs root: {why}") if IN_CI else pytest.skip(f"needs root: {why}")
+        skip(f"needs root: {why}")
+
+
+def need_mount(*arguments: str) -> None:
+    """Mount, or skip the test where that is not allowed: root in a container is often not."""
+    done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        skip(f"cannot mount here: {done.stderr.splitlines()[0]}")
+
+
+def skip(reason: str) -> NoReturn:
+    """Skip the test; in CI a skip is a failure."""
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @contextmanager
@@ -106,8 +120,7 @@ def mounted_tmpfs(
     if not is_mount:
         yield lambda _options: None
         return
-    need_root("to mount a file system")
-    mount("-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(path))
+    need_mount("-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(path))
     try:
         yield lambda changes: mount("-o", f"remount,{changes}", str(path))
     finally:

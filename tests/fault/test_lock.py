@@ -18,7 +18,7 @@ from dying import (
     beside,
     die_at,
     mounted_tmpfs,
-    need_root,
+    need_mount,
     values,
 )
 
@@ -143,10 +143,9 @@ def test_a_writer_keeps_the_lock_whose_file_is_removed(place: Place) -> None:
 
 def test_a_store_that_is_mounted_twice_has_one_lock(tmp_path: Path, place: Place) -> None:
     """As in two containers: each sees a place beside the store that the other one does not see."""
-    need_root("to mount a directory a second time")
     second = Place(tmp_path / "container" / "keys")
     second.root.mkdir(parents=True)
-    subprocess.run(["mount", "--bind", place.root, second.root], check=True)
+    need_mount("--bind", str(place.root), str(second.root))
     try:
         assert beside(second) != beside(place)
         with store_of(place, 0).lock(), pytest.raises(StoreBusy), store_of(second, 0).lock():

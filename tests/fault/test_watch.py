@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from acra_replica import write_key_file
-from dying import MASTER, Place, values
+from dying import MASTER, Place, skip, values
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.core import purposes as p
@@ -271,7 +271,7 @@ def run_with_limit(limit: str, value: int, script: str, root: Path) -> subproces
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0 and "unshare" in done.stderr:
-        pytest.skip(f"no user name spaces here: {done.stderr.strip()}")
+        skip(f"no user name spaces here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return done
 
