@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from dying import (
     become_nobody,
     beside,
     give_to_nobody,
+    in_memory,
     mounted_tmpfs,
     need_root,
     values,
@@ -27,12 +28,14 @@ REF = KeyRef(p.STORAGE_SYM, "alice")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    (tmp_path / "keys").mkdir(0o700)
-    place = Place(tmp_path / "keys")
-    _, writer = place.open()
-    writer.generate(REF)
-    return place
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Not below tmp_path, if it can be: another user is let in, and other test runs close that to all others."""
+    with in_memory(tmp_path) as folder:
+        (folder / "keys").mkdir(0o700)
+        place = Place(folder / "keys")
+        _, writer = place.open()
+        writer.generate(REF)
+        yield place
 
 
 def as_another_user(act: Callable[[], None]) -> str:

@@ -264,7 +264,7 @@ def test_a_destruction_that_dies_can_be_repeated(folder: Path, ref: KeyRef, leas
             return
 
 
-def test_a_rotation_that_cannot_link_never_leaves_half_a_copy(tmp_path: Path) -> None:
+def test_a_rotation_that_cannot_link_never_leaves_half_a_copy(folder: Path) -> None:
     """Linux allows no hard link of a file that is another user's and cannot be written: it is copied."""
     need_root("to make a file that is another user's")
 
@@ -273,7 +273,7 @@ def test_a_rotation_that_cannot_link_never_leaves_half_a_copy(tmp_path: Path) ->
         writer.rotate(SYMMETRIC)
 
     for step in itertools.count():
-        place = place_with(tmp_path / str(step), SYMMETRIC, 2)
+        place = place_with(folder / str(step), SYMMETRIC, 2)
         give_to_nobody(place)
         key = place.root / "alice_storage_sym"
         key.chmod(0o644)
