@@ -29,7 +29,7 @@ REF = KeyRef(p.STORAGE_SYM, "alice")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Not below tmp_path, if it can be: another user is let in, and other test runs close that to all others."""
+    """Not below tmp_path, if that can be: another user is let in, and other test runs close that again."""
     with in_memory(tmp_path) as folder:
         (folder / "keys").mkdir(0o700)
         place = Place(folder / "keys")
