@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import version
 
 from keyfs.app import Access, open_keys
@@ -16,6 +17,7 @@ from keyfs.core.policy import Ownership
 from keyfs.core.stamps import rfc3339
 from keyfs.fs.mount import MountPlan, serve
 from keyfs.fs.operations import KeyfsOperations
+from keyfs.fs.outsider import Outsider
 from keyfs.offload import Offload
 
 
@@ -36,7 +38,9 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns)
         broker = KeyBroker(keys, writer, tree, Offload(), freshness)
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
-        serve(plan, operations, broker, watch, on_ready)
+        # Before the mount, so that it can hold nothing of it.
+        with closing(Outsider()) as outsider:
+            serve(plan, operations, broker, watch, outsider, on_ready)
     finally:
         keys.close()
 

@@ -16,6 +16,7 @@ from keyfs.broker.broker import KeyBroker
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import MountFailed
 from keyfs.fs.operations import KeyfsOperations
+from keyfs.fs.outsider import Outsider
 from keyfs.logs import event
 from keyfs.store.base import Watch
 
@@ -53,6 +54,7 @@ def serve(
     operations: KeyfsOperations,
     broker: KeyBroker,
     watch: Watch,
+    outsider: Outsider,
     on_ready: Callable[[], None],
 ) -> None:
     """Mount, answer until unmounted or told to stop by SIGTERM or SIGINT, unmount.
@@ -64,12 +66,13 @@ def serve(
         operations: the handlers.
         broker: what they ask.
         watch: the broker's source of changes.
+        outsider: opens files under the mount for us.
         on_ready: called when a file under the mount could be opened.
 
     Raises:
         MountFailed: the kernel refuses, or the mount does not answer.
     """
-    failures = trio.run(_serve, plan, operations, broker, watch, on_ready)
+    failures = trio.run(_serve, plan, operations, broker, watch, outsider, on_ready)
     for failure in failures:
         raise failure
 
@@ -79,6 +82,7 @@ async def _serve(
     operations: KeyfsOperations,
     broker: KeyBroker,
     watch: Watch,
+    outsider: Outsider,
     on_ready: Callable[[], None],
 ) -> list[MountFailed]:
     # Until `_announce` has opened a file: `keyfs mount` must not succeed when it is stopped before that.
@@ -90,8 +94,8 @@ async def _serve(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_stop_on_signal, signals)
                 nursery.start_soon(broker.follow, watch)
-                nursery.start_soon(_announce, plan.mountpoint, on_ready, failures)
-                operations.wake_watchers(plan.mountpoint)
+                nursery.start_soon(_announce, outsider, plan.mountpoint, on_ready, failures)
+                operations.wake_watchers(plan.mountpoint, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 nursery.cancel_scope.cancel()
             if not await broker.drain(DRAIN_S):
@@ -139,17 +143,15 @@ async def _stop_on_signal(signals: AsyncIterable[int]) -> None:
         return
 
 
-async def _announce(mountpoint: str, on_ready: Callable[[], None], failures: list[MountFailed]) -> None:
+async def _announce(
+    outsider: Outsider, mountpoint: str, on_ready: Callable[[], None], failures: list[MountFailed]
+) -> None:
     """Say that the mount is ready once a file under it opens; end it if none does."""
     probe = Path(mountpoint) / CONTROL_DIRECTORY / "status"
-    try:
-        # The one call that goes round to ourselves: never on the trio thread, which has to answer it. Once a
-        # signal has ended the loop nobody answers it, so it is not waited for.
-        await trio.to_thread.run_sync(probe.read_bytes, abandon_on_cancel=True)
-    except OSError as exc:
-        failures[:] = [
-            MountFailed(f"mounted at {mountpoint}, but it does not answer: {os.strerror(exc.errno or 0)}")
-        ]
+    # Once a signal has ended the loop nobody answers, so it is not waited for.
+    number = await trio.to_thread.run_sync(outsider.ask, "r", probe, abandon_on_cancel=True)
+    if number:
+        failures[:] = [MountFailed(f"mounted at {mountpoint}, but it does not answer: {os.strerror(number)}")]
         pyfuse3.terminate()
         return
     failures.clear()

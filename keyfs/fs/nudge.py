@@ -1,23 +1,21 @@
 """Waking inotify watchers after a change that did not come through an open file of this mount.
 
 Neither a change behind the mount nor any FUSE notification makes an inotify event. A write through the
-mount does: a worker thread opens the file, writes one byte and closes; the handler knows the thread and
-discards the byte. Watchers see OPEN, MODIFY, CLOSE_WRITE, as after an editor's save. A directory in which
-names came or went has its times touched: watchers see ATTRIB.
+mount does: a process of ours (see `outsider`) opens the file, writes one byte and closes; the handler
+knows the process and discards the byte. Watchers see OPEN, MODIFY, CLOSE_WRITE, as after an editor's save.
+A directory in which names came or went has its times touched: watchers see ATTRIB.
 
 On a read-only mount the kernel refuses all of that, and watchers are not woken: open the file again, or poll.
 """
 
-import os
-import threading
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 import trio
 
 from keyfs.core.names import CURRENT
 from keyfs.core.tree import Node, parent_of
+from keyfs.fs.outsider import Outsider
 
 
 class Nudger:
@@ -25,13 +23,14 @@ class Nudger:
 
     Args:
         mountpoint: where it is.
+        outsider: who touches them.
         is_known: whether the kernel refers to a node; nobody can watch what it does not.
     """
 
-    def __init__(self, mountpoint: str, is_known: Callable[[Node], bool]) -> None:
+    def __init__(self, mountpoint: str, outsider: Outsider, is_known: Callable[[Node], bool]) -> None:
         self._mountpoint = Path(mountpoint)
+        self._outsider = outsider
         self._is_known = is_known
-        self._threads: set[int] = set()
 
     async def tell(self, nodes: Collection[Node]) -> None:
         """Wake the watchers of these key files, as far as they are current, and of the directories above."""
@@ -46,26 +45,12 @@ class Nudger:
         )
 
     def is_own(self, pid: int) -> bool:
-        """Whether a request comes from a nudging thread (FUSE names the thread, not the process)."""
-        return pid in self._threads
+        """Whether a request is one of ours."""
+        return self._outsider.is_pid(pid)
 
     def _touch(self, files: list[Node], directories: list[Node]) -> None:
-        thread = threading.get_native_id()
-        self._threads.add(thread)
-        try:
-            for node in files:
-                with suppress(OSError):  # gone meanwhile, or a read-only mount: nothing to wake
-                    _write_one_byte(self._mountpoint / str(node))
-            for node in directories:
-                with suppress(OSError):
-                    os.utime(self._mountpoint / str(node))
-        finally:
-            self._threads.discard(thread)
-
-
-def _write_one_byte(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.write(fd, b"\0")
-    finally:
-        os.close(fd)
+        """What fails is gone meanwhile, or the mount is read-only: nothing to wake."""
+        for node in files:
+            self._outsider.ask("w", self._mountpoint / str(node))
+        for node in directories:
+            self._outsider.ask("t", self._mountpoint / str(node))

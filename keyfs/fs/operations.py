@@ -23,6 +23,7 @@ from keyfs.fs.attrs import entry_attributes
 from keyfs.fs.handles import DirectoryHandle, Handles, NudgeHandle, ReadHandle, WriteHandle
 from keyfs.fs.inodes import Inodes
 from keyfs.fs.nudge import Nudger
+from keyfs.fs.outsider import Outsider
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, WRITE_WITHIN_S, replies, swallows
 from keyfs.logs import event
@@ -50,9 +51,9 @@ class KeyfsOperations(Refusals):
         self._handles = Handles()
         self._nudger: Nudger | None = None
 
-    def wake_watchers(self, mountpoint: str) -> None:
+    def wake_watchers(self, mountpoint: str, outsider: Outsider) -> None:
         """From now on wake inotify watchers under *mountpoint* when keys change by other hands."""
-        self._nudger = Nudger(mountpoint, self._inodes.is_known)
+        self._nudger = Nudger(mountpoint, outsider, self._inodes.is_known)
         self._broker.on_change(self._nudger.tell)
 
     @replies(METADATA_WITHIN_S)
