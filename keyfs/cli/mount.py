@@ -1,7 +1,6 @@
 """`keyfs mount` and `keyfs umount`."""
 
 import contextlib
-import json
 import os
 import re
 import select
@@ -16,11 +15,10 @@ from keyfs.cli.daemon import in_background
 from keyfs.cli.exitcodes import OK
 from keyfs.cli.main import report_errors
 from keyfs.cli.options import Invocation, opens_key_store
-from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.custody import forbid_core_dumps
 from keyfs.errors import InvalidSettings, MountFailed
 from keyfs.fs.mount import MountPlan
-from keyfs.fs.mounts import unmount
+from keyfs.fs.mounts import place_of, status_of, unmount
 from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint
 from keyfs.service import run_service
 
@@ -86,7 +84,7 @@ def mount(
 @click.argument("mountpoint")
 def umount(lazy: bool, mountpoint: str) -> None:
     """End a mount, and wait until its daemon has ended."""
-    path = os.path.realpath(os.path.abspath(mountpoint))
+    path = place_of(mountpoint)
     daemon = None if lazy else _daemon_of(path)
     unmount(path, lazy=lazy)
     if daemon is not None:
@@ -132,8 +130,7 @@ def _log_target(log_file: str | None, *, foreground: bool) -> str:
 
 
 def _daemon_of(path: str) -> int | None:
-    """A descriptor of the daemon behind a mount; None for a dead one."""
+    """A descriptor of the daemon behind a mount; None for a dead or a silent one."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        status = json.loads((Path(path) / CONTROL_DIRECTORY / "status.json").read_bytes())
-        return os.pidfd_open(int(status["pid"]))
+        return os.pidfd_open(int(str(status_of(path)["pid"])))
     return None

@@ -2,17 +2,18 @@
 
 import json
 import os
-from pathlib import Path
+from typing import Final
 
 import click
 
 from keyfs.cli.exitcodes import FINDINGS, OK
 from keyfs.cli.options import json_option
-from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import NotMounted
-from keyfs.fs.mounts import FSTYPE, mounts
+from keyfs.fs.mounts import FSTYPE, mounts, place_of, status_of
 
 _Facts = dict[str, object]
+_DEAD: Final = "dead"
+_SILENT: Final = "silent"
 
 
 @click.command(short_help="The keyfs mounts there are.")
@@ -22,7 +23,7 @@ def status(as_json: bool, mountpoint: str | None) -> int:
     """How one keyfs mount is, or all of them. Exit 1 if one does not answer."""
     paths = sorted({mount.path for mount in mounts() if mount.fstype == FSTYPE})
     if mountpoint is not None:
-        path = os.path.realpath(mountpoint)
+        path = place_of(mountpoint)
         if path not in paths:
             raise NotMounted(f"no keyfs is mounted at {path}")
         paths = [path]
@@ -33,17 +34,16 @@ def status(as_json: bool, mountpoint: str | None) -> int:
         click.echo("no keyfs is mounted", err=True)
     else:
         click.echo(os.fsencode("\n".join(_lines(fact) for fact in facts)))  # a path may be no UTF-8
-    return FINDINGS if any(fact["state"] == "dead" for fact in facts) else OK
+    return FINDINGS if any(fact["state"] in (_DEAD, _SILENT) for fact in facts) else OK
 
 
 def _status(path: str) -> _Facts:
     try:
-        facts = json.loads((Path(path) / CONTROL_DIRECTORY / "status.json").read_bytes())
+        return status_of(path)
     except OSError as exc:
+        state = _SILENT if isinstance(exc, TimeoutError) else _DEAD
         remedy = f"keyfs umount --lazy {path}"
-        return {"mountpoint": path, "state": "dead", "reason": exc.strerror, "remedy": remedy}
-    assert isinstance(facts, dict)  # noqa: S101 - our own mount wrote it
-    return facts
+        return {"mountpoint": path, "state": state, "reason": exc.strerror, "remedy": remedy}
 
 
 def _lines(facts: _Facts) -> str:

@@ -1,15 +1,24 @@
-"""The mounts there are, and how one ends."""
+"""The mounts there are, what they answer, and how one ends."""
 
+import errno
+import json
 import os
 import re
 import subprocess
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
 
+from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import MountFailed, NotMounted
 
+T = TypeVar("T")
 FSTYPE: Final = "fuse.keyfs"
+# A daemon answers within milliseconds, or by its own deadline of 2 s. One that is stopped never does.
+ANSWER_WITHIN_S: Final = 3.0
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -34,6 +43,51 @@ def mounts() -> list[Mount]:
 def mount_at(path: str) -> Mount | None:
     """The topmost mount exactly at this absolute path."""
     return next((mount for mount in reversed(mounts()) if mount.path == path), None)
+
+
+def in_time(question: Callable[[], T]) -> T:
+    """What *question*, which a mount has to answer, gives.
+
+    Raises:
+        OSError: as the question does; TimeoutError when the mount keeps silent.
+    """
+    answers: SimpleQueue[tuple[T, None] | tuple[None, OSError]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((question(), None))
+        except OSError as exc:
+            answers.put((None, exc))
+
+    # A thread in a request that nobody answers cannot be stopped, only left behind.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=ANSWER_WITHIN_S)
+    except Empty:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    if error is not None:
+        raise error
+    return answer  # type: ignore[return-value]  # one of the two is there
+
+
+def place_of(mountpoint: str) -> str:
+    """The absolute path without symbolic links; as it was given when what is mounted there keeps silent."""
+    path = os.path.abspath(mountpoint)
+    try:
+        return in_time(lambda: os.path.realpath(path))
+    except TimeoutError:
+        return path
+
+
+def status_of(path: str) -> dict[str, object]:
+    """What the daemon behind a mount says of itself.
+
+    Raises:
+        OSError: it is dead, or keeps silent.
+    """
+    status = in_time((Path(path) / CONTROL_DIRECTORY / "status.json").read_bytes)
+    facts: dict[str, object] = json.loads(status)
+    return facts
 
 
 def unmount(path: str, *, lazy: bool = False) -> None:

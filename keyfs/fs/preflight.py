@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from keyfs.errors import MountFailed
-from keyfs.fs.mounts import FSTYPE, mount_at, unmount
+from keyfs.fs.mounts import FSTYPE, in_time, mount_at, place_of, unmount
 from keyfs.logs import event
 
 DEVICE: Final = Path("/dev/fuse")
@@ -25,7 +25,7 @@ def check_mountpoint(mountpoint: str) -> str:
     Raises:
         MountFailed: no such directory, not empty, or mounted already.
     """
-    path = os.path.realpath(os.path.abspath(mountpoint))
+    path = place_of(mountpoint)
     found = mount_at(path)
     if found is not None and _is_dead(path):
         if found.fstype != FSTYPE:
@@ -86,7 +86,7 @@ def _users_may_allow_other() -> bool:
 
 def _is_dead(path: str) -> bool:
     try:
-        os.stat(path)
+        in_time(lambda: os.stat(path))
     except OSError as exc:
         return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
     return False

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from daemon_life import daemon_of, is_mounted, kill_daemon
+from daemon_life import WITHIN_S, daemon_of, is_mounted, kill_daemon, watched
 
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
@@ -89,6 +91,30 @@ def test_a_dead_mount_is_told_with_what_to_do_about_it(store: LiveStore) -> None
     assert run_keyfs("status", environment={}).returncode == 1
     assert run_keyfs(*remedy.split()[1:], environment={}).returncode == 0
     assert not is_mounted(root)
+
+
+def test_a_mount_whose_daemon_is_stopped_holds_up_nobody(store: LiveStore) -> None:
+    root = store.mountpoint
+    run_keyfs("mount", root, environment=store.environment)
+    daemon = daemon_of(root)
+    with watched(daemon) as ends, ThreadPoolExecutor() as pool:
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            mounting = pool.submit(run_keyfs, "mount", root, environment=store.environment)
+            ran = run_keyfs("status", "--json", root, environment={})
+            again = mounting.result()
+            lazily = run_keyfs("umount", "--lazy", root, environment={})
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+        assert ends(WITHIN_S)
+    facts = json.loads(ran.stdout)
+    assert (ran.returncode, facts["state"], facts["reason"]) == (1, "silent", "Connection timed out")
+    assert facts["remedy"] == f"keyfs umount --lazy {root}"
+    assert (again.returncode, again.stderr.decode()) == (
+        19,
+        f"keyfs: keyfs is mounted at {root} already: run keyfs umount {root} first\n",
+    )
+    assert (lazily.returncode, is_mounted(root)) == (0, False)
 
 
 def test_no_keyfs_at_that_place(tmp_path: Path) -> None:
