@@ -70,7 +70,9 @@ def until_it_reads_stdin(pid: int) -> None:
 
 
 def test_an_interrupted_command_is_130(store: LiveStore) -> None:
-    command = [sys.executable, "-m", "keyfs", "rotate", LABEL, "--from-file", "-"]
+    # A shell that is not interactive has its background commands ignore the signal, and so may we.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "keyfs", "rotate", LABEL]
+    command += ["--from-file", "-"]
     with subprocess.Popen(
         command,
         env=keyfs_environment(store.environment),
