@@ -32,46 +32,30 @@ def init(store: str | None, layout: str) -> None:
     click.echo(f"made {made}: add keys with keyfs generate", err=True)
 
 
-@click.command(short_help="Make the first version of a key.")
-@opens_key_store
-@click.option(
+from_file_option = click.option(
     "--from-file",
     envvar="KEYFS_FROM_FILE",
     metavar="FILE",
     help="Take the key from a file, or from stdin (-).",
 )
+
+
+@click.command(short_help="Make the first version of a key.")
+@opens_key_store
+@from_file_option
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the first version of a key. Refuses if there is one."""
-    ref = parse_key_ref(key)
-    keys, writer = invocation.open()
-    if from_file is None:
-        writer.generate(ref)
-    else:
-        writer.import_material(ref, _material(from_file), must_exist=False)
-    keys.close()
-    click.echo(f"{ref}/{CURRENT}", err=True)
+    _make_version(invocation, key, from_file, must_exist=False)
 
 
 @click.command(short_help="Make the next version of a key.")
 @opens_key_store
-@click.option(
-    "--from-file",
-    envvar="KEYFS_FROM_FILE",
-    metavar="FILE",
-    help="Take the key from a file, or from stdin (-).",
-)
+@from_file_option
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the next version of a key; the one before stays readable under its stamp."""
-    ref = parse_key_ref(key)
-    keys, writer = invocation.open()
-    if from_file is None:
-        writer.rotate(ref)
-    else:
-        writer.import_material(ref, _material(from_file), must_exist=True)
-    keys.close()
-    click.echo(f"{ref}/{CURRENT}", err=True)
+    _make_version(invocation, key, from_file, must_exist=True)
 
 
 @click.command(short_help="Write a key's bytes to stdout.")
@@ -110,6 +94,19 @@ def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
     writer.destroy(ref, version)
     keys.close()
     click.echo(f"destroyed {ref}/{version}", err=True)
+
+
+def _make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
+    ref = parse_key_ref(key)
+    keys, writer = invocation.open()
+    if from_file is not None:
+        writer.import_material(ref, _material(from_file), must_exist=must_exist)
+    elif must_exist:
+        writer.rotate(ref)
+    else:
+        writer.generate(ref)
+    keys.close()
+    click.echo(f"{ref}/{CURRENT}", err=True)
 
 
 def _material(source: str) -> bytes:
