@@ -13,8 +13,8 @@ from pictures import picture
 from keyfs.seal.keypair import generate_pair
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment, run_keyfs
+from keyfs.testing.other_user import beside_nobody
 
-NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -193,25 +193,6 @@ def test_bytes_in_arguments_that_are_no_text(store: LiveStore) -> None:
 # --- places ---
 
 
-def as_nobody(place: Path, script: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a script beside a copy of *place* that belongs to an ordinary user, who runs `keyfs` there."""
-    prepare = (
-        "mount -t tmpfs -o mode=755 none /mnt; cp -a ./* /mnt; chown -R $NOBODY:$NOBODY /mnt/*; cd /mnt; "
-        "export KEYFS_STORE=/mnt/keys KEYFS_MASTER_KEY=file:/mnt/master.key; "
-        'nobody() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$@"; }; '
-        'keyfs() { nobody "$PYTHON" -m keyfs "$@"; }; '
-        "picture() { (cd /mnt && find . -printf '%p %m %T@ %i %s\\n' | sort); }; "
-    )
-    return subprocess.run(
-        ["unshare", "--mount", "bash", "-c", f"set -e; {prepare}{script}"],
-        env=keyfs_environment({"NOBODY": str(NOBODY), "PYTHON": sys.executable}),
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 PLACES = {
     "unreadable store": (
         "chown root: keys",
@@ -271,7 +252,7 @@ def test_a_place_that_does_not_let_us(
 ) -> None:
     compared = '[ "$before" = "$(picture)" ]; exit $code'
     script = f"{prepare}; before=$(picture); code=0; keyfs {words} || code=$?; {compared}"
-    ran = as_nobody(store.root.parent, script)
+    ran = beside_nobody(store.root.parent, script)
     assert (ran.returncode, ran.stdout) == (code, ""), ran.stderr
     assert ran.stderr.startswith(f"keyfs: {said}")
     assert ran.stderr.count("\n") == 1
@@ -279,7 +260,7 @@ def test_a_place_that_does_not_let_us(
 
 @ROOT_ONLY
 def test_a_store_can_be_read_where_nothing_beside_it_can_be_written(store: LiveStore) -> None:
-    ran = as_nobody(
+    ran = beside_nobody(
         store.root.parent, "rm -r keys.keyfs; keyfs list | wc -l; keyfs check; keyfs read audit-log | wc -c"
     )
     assert (ran.returncode, ran.stdout) == (0, "5\n32\n"), ran.stderr

@@ -19,6 +19,7 @@ from keyfs.core.names import parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment
+from keyfs.testing.other_user import beside_nobody
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="changes user or mounts, which needs root")
@@ -153,27 +154,28 @@ def not_mounted(store: LiveStore) -> tuple[int, str]:
     return refused(store, "umount", store.mountpoint)
 
 
-def elsewhere(store: LiveStore, prepare: str, *words: str) -> tuple[int, str]:
+def said_by(ran: "subprocess.CompletedProcess[str]") -> tuple[int, str]:
+    assert (ran.stdout, ran.stderr.count("\n")) == ("", 1), ran.stderr
+    assert ran.stderr.startswith("keyfs: ")
+    return ran.returncode, ran.stderr.removeprefix("keyfs: ").rstrip("\n")
+
+
+def elsewhere(store: LiveStore, prepare: str) -> tuple[int, str]:
     """Runs `keyfs rotate` in a mount namespace, after a shell command there."""
     ran = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", f'{prepare}; exec "$@"', "sh", *words, *ROTATE],
+        ["unshare", "--mount", "sh", "-ec", f'{prepare}; exec "$@"', "sh", *ROTATE],
         env=keyfs_environment(store.environment),
         cwd=store.root.parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (ran.stdout, ran.stderr.count("\n")) == ("", 1), ran.stderr
-    assert ran.stderr.startswith("keyfs: ")
-    return ran.returncode, ran.stderr.removeprefix("keyfs: ").rstrip("\n")
+    return said_by(ran)
 
 
 def access_denied(store: LiveStore) -> tuple[int, str]:
     """An ordinary user who owns the store, but not the place of the lock beside it."""
-    script = 'chown -R 65534:65534 keys master.key; chown 0:0 keys.keyfs; cd keys; export KEYFS_STORE="$PWD"'
-    bind = "mount -t tmpfs none /mnt; cp -a keys keys.keyfs master.key /mnt; cd /mnt"
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    return elsewhere(store, f"{bind}; {script}; export KEYFS_MASTER_KEY=file:/mnt/master.key", *user)
+    return said_by(beside_nobody(store.root.parent, f"chown 0:0 keys.keyfs; keyfs rotate {LABEL}"))
 
 
 def read_only(store: LiveStore) -> tuple[int, str]:

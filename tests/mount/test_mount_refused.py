@@ -4,7 +4,6 @@ import ctypes
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,12 @@ import pytest
 from daemon_life import is_mounted
 
 from keyfs.testing.live import LiveStore, new_live_store
-from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
+from keyfs.testing.mounted import mounted, run_keyfs
+from keyfs.testing.other_user import beside_nobody
 
-NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(
     os.geteuid() != 0, reason="makes namespaces and device nodes, which needs root"
 )
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -144,57 +142,32 @@ def test_mount_options_are_passed_on(store: LiveStore, options: str, shown: str,
 
 # --- other users, other machines ---
 
-# What a machine with udev has: a device node for everyone. In a mount namespace of its own, because the
-# machine that runs this may have none such; and a place that an ordinary user can reach.
-PREPARE = """
-set -eu
-mount -t tmpfs -o mode=755 none /mnt
-mknod -m "$NODE_MODE" /mnt/fuse c 10 229
-mount --bind /mnt/fuse /dev/fuse
-install -d -o $NOBODY -g $NOBODY -m 700 /mnt/keys /mnt/mount
-cp -r "$STORE/." /mnt/keys
-install -o $NOBODY -g $NOBODY -m 600 "$MASTER_KEY" /mnt/master.key
-chown -R $NOBODY:$NOBODY /mnt/keys
-install -d -o $NOBODY -g $NOBODY -m 700 /mnt/keys.keyfs
-export KEYFS_STORE=/mnt/keys KEYFS_MASTER_KEY=file:/mnt/master.key HOME=/mnt
+# What a machine with udev has: a device node for everyone. Of its own, because the machine that runs this may
+# have none such.
+DEVICE = """
+mknod -m "$NODE_MODE" fuse c 10 229
+mount --bind fuse /dev/fuse
 trap 'umount -l /mnt/mount 2> /dev/null || true' EXIT
-keyfs() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$PYTHON" -m keyfs "$@"; }
-user() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$@"; }
 """
 
 
-def in_namespace(store: LiveStore, script: str, node_mode: str = "666") -> "subprocess.CompletedProcess[str]":
+def beside_a_user(store: LiveStore, script: str, mode: str = "666") -> "subprocess.CompletedProcess[str]":
     """Runs a bash script with a device node, a store and a mountpoint for an ordinary user."""
-    reachable = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable]
-    if subprocess.run([*reachable, "-c", "import keyfs"], check=False, capture_output=True).returncode:
-        pytest.skip("an ordinary user cannot reach this Python or this checkout")
-    environment = keyfs_environment(
-        {
-            "PYTHON": sys.executable,
-            "NOBODY": str(NOBODY),
-            "STORE": str(store.root),
-            "MASTER_KEY": str(store.master_key),
-            "NODE_MODE": node_mode,
-        }
-    )
-    command = ["unshare", "--mount", "--propagation", "private", "bash", "-c", PREPARE + script]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, errors="replace", check=False, timeout=60
-    )
+    return beside_nobody(store.root.parent, DEVICE + script, {"NODE_MODE": mode})
 
 
 @ROOT_ONLY
 def test_an_ordinary_user_can_mount_rotate_and_unmount(store: LiveStore) -> None:
     (old,) = store.versions("storage-sym/alice").values()
-    ran = in_namespace(
+    ran = beside_a_user(
         store,
         """
         keyfs mount /mnt/mount
-        user stat -c '%U %a' /mnt/mount/storage-sym/alice/current
+        nobody stat -c '%U %a' /mnt/mount/storage-sym/alice/current
         cat /mnt/mount/storage-sym/alice/current && echo "root is not let in" || true
-        user sh -c 'cp /mnt/mount/storage-sym/alice/current /mnt/keys.keyfs/old.canary-input'
-        user sh -c 'echo > /mnt/mount/storage-sym/alice/rotate'
-        user sh -c 'cmp /mnt/mount/storage-sym/alice/20* /mnt/keys.keyfs/old.canary-input'
+        nobody sh -c 'cp /mnt/mount/storage-sym/alice/current /mnt/keys.keyfs/old.canary-input'
+        nobody sh -c 'echo > /mnt/mount/storage-sym/alice/rotate'
+        nobody sh -c 'cmp /mnt/mount/storage-sym/alice/20* /mnt/keys.keyfs/old.canary-input'
         keyfs umount /mnt/mount
         keyfs list --versions | wc -l
         """,
@@ -244,6 +217,6 @@ MACHINES = {
 def test_what_a_machine_lacks_is_named_with_the_command_that_mends_it(
     store: LiveStore, mode: str, script: str, said: str
 ) -> None:
-    ran = in_namespace(store, script, mode)
+    ran = beside_a_user(store, script, mode)
     assert (ran.returncode, ran.stdout, ran.stderr) == (19, "", f"keyfs: {said}\n")
     assert stat.S_ISCHR(os.stat("/dev/fuse").st_mode), "the machine itself was touched"
