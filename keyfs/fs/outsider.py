@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final, Literal
 
+from keyfs.errors import MountFailed
 from keyfs.fs import outside
 
 END_WITHIN_S: Final = 3.0
@@ -24,16 +25,21 @@ class Outsider:
     """Holds the process. It gets neither descriptors nor environment of ours, so no secret either."""
 
     def __init__(self) -> None:
-        # In our process group: an automounter lets only that pass while we mount.
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-S", outside.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={},
-            text=True,
-        )
+        try:
+            # In our process group: an automounter lets only that pass while we mount.
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-S", outside.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={},
+                text=True,
+            )
+        except OSError as exc:
+            raise MountFailed(
+                f"cannot start {sys.executable} beside the mount ({exc.strerror}): let this user run it"
+            ) from exc
         self._turn = threading.Lock()
 
     def is_pid(self, pid: int) -> bool:

@@ -4,12 +4,15 @@ import ctypes
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from daemon_life import is_mounted
 
+from keyfs.errors import MountFailed
+from keyfs.fs.outsider import Outsider
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.other_user import beside_nobody
@@ -109,6 +112,13 @@ def test_a_log_file_that_cannot_be_written(store: LiveStore) -> None:
     assert ran.stderr.startswith(b"keyfs: cannot log to /proc/nothing/log (No such file or directory); ")
     assert ran.stderr.count(b"\n") == 1
     assert not is_mounted(store.mountpoint)
+
+
+def test_a_python_that_cannot_be_started_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who got it from root, and may not enter the folder where it lies."""
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(MountFailed, match=r"cannot start /no/such/python beside the mount \(No such file"):
+        Outsider()
 
 
 # --- options that are passed on ---
