@@ -49,7 +49,7 @@ def beside_nobody(
 
 
 def _ways() -> str:
-    """Make ways for others to Python and this checkout, where they lie in a folder that is closed to others."""
+    """Make ways to Python and this checkout, where they lie in a folder that others may not enter."""
     lines = []
     for closed in sorted({top for path in _NEEDED for top in _closed(path)}):
         inside = [path for path in _NEEDED if path.is_relative_to(closed)]
