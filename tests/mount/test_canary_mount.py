@@ -196,8 +196,8 @@ def test_bytes_reach_files_only_by_calls_that_are_looked_at(traced: Traced) -> N
 def test_no_other_program_gets_the_environment_and_no_key_is_an_argument(traced: Traced) -> None:
     """In the environment is the master key.
 
-    The process that uses the mount from outside gets none; ldconfig, which inotify_simple has asked where libc
-    is, gets two variables from Python.
+    The process that uses the mount from outside gets none; ldconfig, which inotify_simple has asked where
+    libc is, gets two variables from Python.
     """
     executed = [data for name, _, data in traced.calls if name == "execve"]
     assert {os.path.basename(data.split(b"\n")[0]) for data in executed[1:]} <= {b"ldconfig", PYTHON}
