@@ -188,7 +188,8 @@ class BlobReader:
             data = self._store.get(name).data
             if ref.purpose.shape is Shape.PLAIN:
                 return len(data) == SYMMETRIC_SIZE
-            check_read(ref.purpose, Half.SECRET, self._unseal(ref, name, data))
+            with self._unseal(ref, name, data) as secret:
+                check_read(ref.purpose, Half.SECRET, secret)
         except (KeyNotFound, AccessDenied, UnsealFailed, MaterialCorrupt):
             return False
         return True

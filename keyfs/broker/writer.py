@@ -105,7 +105,8 @@ class RingWriter:
                 raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
             return material
 
-        return self._write(ref, decide, must_exist=must_exist, amend=amend)
+        with material:
+            return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
     def destroy(self, ref: KeyRef, version_id: str) -> None:
         """Remove one retired version for good.
@@ -161,13 +162,9 @@ class RingWriter:
             return Written(self._keys.ring(ref).version(CURRENT), material is not None)
 
     def _switch(self, ref: KeyRef, ring: KeyRing | None, material: Secret, amend: str | None) -> None:
-        plan = self._keys.layout.plan(
-            ring or KeyRing(ref, ()),
-            self._sealed(ref, material),
-            public_half(ref.purpose, material),
-            self._clock(),
-        )
-        material.wipe()
+        with material:
+            blob, public = self._sealed(ref, material), public_half(ref.purpose, material)
+        plan = self._keys.layout.plan(ring or KeyRing(ref, ()), blob, public, self._clock())
         if amend is not None and amend == identity(ring):
             plan = tuple(Replacement(r.name, r.data, r.mode, r.mtime_ns, None) for r in plan)
         after = self._supersede(ref, plan)
@@ -196,8 +193,8 @@ class RingWriter:
             return None
         if current.public is not None and self._keys.reader.stored_matches(ring.ref, current):
             return None
-        opened = self._keys.reader.open(ring.ref, current, Half.SECRET)
-        return public_half(ring.ref.purpose, opened.material)
+        with self._keys.reader.open(ring.ref, current, Half.SECRET).material as private:
+            return public_half(ring.ref.purpose, private)
 
     def _mend(self, ring: KeyRing, public: bytes) -> KeyRing | None:
         """Write the missing public half. What it supersedes is archived only with its private half."""
@@ -224,10 +221,11 @@ class RingWriter:
             raise MasterKeyUnavailable(f"{ref} cannot be sealed: give the master key with --master-key")
         context = self._keys.layout.context(ref)
         blob = self._keys.sealer.seal(material, context)
-        if self._keys.sealer.unseal(blob, context) != material:
-            raise UnsealFailed(
-                f"the new blob for {ref} does not open to what was sealed: nothing was changed"
-            )
+        with self._keys.sealer.unseal(blob, context) as proof:
+            if proof != material:
+                raise UnsealFailed(
+                    f"the new blob for {ref} does not open to what was sealed: nothing was changed"
+                )
         return blob
 
     def _is_current(self, ring: KeyRing, material: Secret) -> bool:
@@ -235,7 +233,8 @@ class RingWriter:
         if current is None or current.secret is None:
             return False
         try:
-            return self._keys.reader.open(ring.ref, current, Half.SECRET).material == material
+            with self._keys.reader.open(ring.ref, current, Half.SECRET).material as known:
+                return known == material
         except KeyfsError:
             return False  # what cannot be read is superseded, and stays archived as it is
 

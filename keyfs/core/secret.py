@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 class Secret:
-    """Key material in a buffer of its own.
+    """Key material in a buffer of its own, wiped at the end of a `with` block.
 
     Wiping is best effort: Python and the libraries below may have made copies that nobody can reach.
     It still shortens the time for which a memory dump holds the key.
@@ -34,6 +34,12 @@ class Secret:
     def wipe(self) -> None:
         """Overwrite the buffer with zeros. Safe to call twice."""
         self._buffer[:] = bytes(len(self._buffer))
+
+    def __enter__(self) -> "Secret":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
 
     def __len__(self) -> int:
         return len(self._buffer)

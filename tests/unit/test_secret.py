@@ -64,3 +64,9 @@ def test_it_compares_by_its_bytes(one: bytes, other: bytes) -> None:
 
 def test_it_is_not_equal_to_bytes() -> None:
     assert Secret(MATERIAL) != MATERIAL
+
+
+def test_it_is_wiped_at_the_end_of_its_block() -> None:
+    with Secret(MATERIAL) as secret:
+        assert secret.reveal() == MATERIAL
+    assert not any(secret.view())
