@@ -11,7 +11,7 @@ import trio
 from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 
 from keyfs.core.names import CURRENT
-from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, full_medium, in_memory, new_material
+from keyfs.testing.builders import HMAC_SYM, STORAGE, STORAGE_SYM, Keys, full_medium, in_memory, new_material
 from keyfs.testing.medium import Medium
 
 SYM = "storage-sym/alice/current"
@@ -248,6 +248,19 @@ async def test_closing_one_of_two_new_files_leaves_the_other(kernel: Kernel, med
     await kernel.operations.release(first)
     with refused("ENOENT"):
         await kernel.operations.getattr(inode, kernel.ctx)
+
+
+async def test_a_new_file_of_one_key_is_not_one_of_another(kernel: Kernel, medium: Medium) -> None:
+    paths = [SYM, "hmac-sym/alice/current"]
+    inodes = [await kernel.inode(path) for path in paths]
+    for ref in (STORAGE_SYM, HMAC_SYM):
+        in_memory(medium).writer.rotate(ref)
+    for name in ("alice_storage_sym", "alice_hmac"):
+        medium.set(name, None)
+    await create(kernel, SYM)
+    assert (await kernel.operations.getattr(inodes[0], kernel.ctx)).st_size == 0
+    with refused("ENOENT"):
+        await kernel.operations.getattr(inodes[1], kernel.ctx)
 
 
 async def test_what_exists_is_not_made_exclusively(kernel: Kernel) -> None:

@@ -218,7 +218,9 @@ def test_rings_can_be_those_of_one_purpose(keys: Keys) -> None:
     assert len(list(keys.keys.rings())) == len(EVERY_REF) + 1
 
 
-def test_closing_twice_is_harmless(keys: Keys) -> None:
+def test_closing_ends_the_watch_and_is_harmless_twice(keys: Keys, medium: Medium) -> None:
     keys.keys.watch()
+    assert medium.watches
     keys.keys.close()
     keys.keys.close()
+    assert not medium.watches

@@ -110,6 +110,13 @@ def test_an_inode_that_another_key_gets_does_not_bring_the_first_ones_public_hal
     assert opened(keys, POISON, Half.PUBLIC) == public_from_private(Secret(opened(keys, POISON)))
 
 
+def test_a_new_private_half_under_the_same_name_brings_its_own_public_half(keys: Keys) -> None:
+    first = opened(keys, STORAGE, Half.PUBLIC)
+    keys.writer.rotate(STORAGE)
+    second = opened(keys, STORAGE, Half.PUBLIC)
+    assert first != second == public_from_private(Secret(opened(keys, STORAGE)))
+
+
 def test_a_full_cache_still_reads(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "CACHE_BYTES", 700)
     monkeypatch.setattr(reader_module, "DERIVED_ENTRIES", 1)

@@ -126,6 +126,13 @@ def test_other_peoples_rotations_count(keys: Keys, medium: Medium) -> None:
     keys.assert_sound(STORAGE)
 
 
+def test_bytes_make_a_lost_current_version_anew(keys: Keys, medium: Medium) -> None:
+    keys.writer.rotate(STORAGE_SYM)
+    medium.set("alice_storage_sym", None)
+    assert keys.writer.import_material(STORAGE_SYM, b"1" * 32).is_new
+    assert keys.secret(STORAGE_SYM) == b"1" * 32
+
+
 # --- amending ---
 
 
@@ -178,6 +185,14 @@ def test_destroying_removes_both_halves_of_one_version(keys: Keys, medium: Mediu
     assert dict(zip(keys.versions(ref), keys.values(ref), strict=True)) == before
     assert len(names - set(medium.blobs)) == (2 if ref.purpose.is_pair else 1)
     keys.assert_sound(ref)
+
+
+def test_what_another_program_made_can_be_destroyed(keys: Keys, medium: Medium) -> None:
+    """The writer looks at the store itself: it has not heard of that version yet."""
+    other = in_memory(medium)
+    other.writer.rotate(STORAGE)
+    keys.writer.destroy(STORAGE, other.versions(STORAGE)[0])
+    assert keys.versions(STORAGE) == ["current"]
 
 
 # --- time ---

@@ -217,6 +217,20 @@ def test_a_private_half_that_does_not_open_is_superseded_and_kept(keys: Keys, me
     assert keys.secret(STORAGE) == material
 
 
+def test_what_does_not_open_is_archived_after_all_before_it_whatever_the_clock(
+    keys: Keys, medium: Medium
+) -> None:
+    before = keys.values(STORAGE)
+    keys.writer.rotate(STORAGE)
+    medium.put("alice_storage", b"x" * 89, mtime_ns=keys.clock.now_ns)
+    keys.clock.now_ns -= 3600 * 10**9
+    keys.writer.rotate(STORAGE)
+    first, damaged, current = keys.versions(STORAGE)
+    assert [keys.secret(STORAGE, first)] == before
+    assert medium.blobs[f"alice_storage.old/{damaged}"].data == b"x" * 89
+    assert current == CURRENT
+
+
 def test_mending_archives_a_public_half_that_may_belong_to_what_cannot_be_read_now(
     keys: Keys, medium: Medium
 ) -> None:
