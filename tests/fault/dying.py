@@ -7,6 +7,7 @@ import pwd
 import signal
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,9 +144,7 @@ class Death:
 def die_at(step: int, place: Place, change: Change) -> Death:
     """Run *change* in a process of its own that kills itself when it gets to that step, counted from 0."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _perform(step, writer, place, change)
+    child = start(lambda: _perform(step, writer, place, change))
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         steps = pipe.read().decode().splitlines()
@@ -154,7 +153,22 @@ def die_at(step: int, place: Place, change: Change) -> Death:
     return Death(steps, status != 0)
 
 
-def _perform(step: int, pipe: int, place: Place, change: Change) -> NoReturn:
+def start(work: Callable[[], object]) -> int:
+    """The number of a process that does *work* and ends: a copy of the tests must not go on, whatever happens."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - nothing may get out of here
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def _perform(step: int, pipe: int, place: Place, change: Change) -> None:
     seen = 0
 
     def count(name: str) -> None:
@@ -164,12 +178,7 @@ def _perform(step: int, pipe: int, place: Place, change: Change) -> NoReturn:
             os.kill(os.getpid(), signal.SIGKILL)
         seen += 1
 
-    try:
-        change(*place.open(count))
-    except BaseException as exc:  # noqa: BLE001 - whatever it is, this copy of the test must not go on
-        os.write(pipe, f"{exc!r}\n".encode())
-        os._exit(1)
-    os._exit(0)
+    change(*place.open(count))
 
 
 def values(keys: KeyStore, ref: KeyRef) -> dict[str, Value]:

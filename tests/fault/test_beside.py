@@ -16,6 +16,7 @@ from dying import (
     in_memory,
     mounted_tmpfs,
     need_root,
+    start,
     values,
 )
 
@@ -42,19 +43,19 @@ def as_another_user(act: Callable[[], None]) -> str:
     """Run *act* as nobody, in a process of its own; the error it raised."""
     need_root("to become another user")
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def report() -> None:
         become_nobody()
         try:
             act()
         except KeyfsError as exc:
             os.write(writer, f"{type(exc).__name__}: {exc}".encode())
-        finally:
-            os._exit(0)
+
+    child = start(report)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         said = pipe.read()
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     return said
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dying import Place, assert_mends, assert_survived, in_memory, values
+from dying import Place, assert_mends, assert_survived, in_memory, start, values
 
 import keyfs
 from keyfs.core import purposes as p
@@ -23,6 +23,7 @@ PACKAGE = Path(keyfs.__file__).parent
 WATCHED = {str(PACKAGE / "store" / name) for name in ("directory.py", "files.py", "beside.py")} | {
     str(PACKAGE / "broker" / "writer.py")
 }
+STOPPED = 3
 Act = Callable[[Place, KeyRef], object]
 
 
@@ -54,15 +55,17 @@ def kill() -> None:
 
 def stopped_at(line: int, place: Place, ref: KeyRef, act: Act, stop: Callable[[], None]) -> bool:
     """Change the key in a process of its own that is stopped there; False when it came to its end before."""
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
+        sys.settrace(LineCounter(line, stop))
         try:
-            sys.settrace(LineCounter(line, stop))
             act(place, ref)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(child, 0)[1] != 0
+        except KeyboardInterrupt:
+            os._exit(STOPPED)
+
+    status = os.waitstatus_to_exitcode(os.waitpid(start(work), 0)[1])
+    assert status in (0, STOPPED, -signal.SIGKILL)
+    return status != 0
 
 
 def rotate(place: Place, ref: KeyRef) -> None:

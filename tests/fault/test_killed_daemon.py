@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from dying import MASTER_TEXT, Place, assert_acra_reads, assert_clean, in_memory, values
+from dying import MASTER_TEXT, Place, assert_acra_reads, assert_clean, in_memory, start, values
 
 from keyfs.broker.check import check
 from keyfs.core import purposes as p
@@ -63,14 +63,12 @@ class Mounted:
 
     def start(self, program: Callable[[], None]) -> None:
         """Run *program* again and again in a process of its own."""
-        child = os.fork()
-        if child == 0:
-            try:
-                while True:
-                    program()
-            finally:
-                os._exit(1)
-        self.programs.append(child)
+
+        def work() -> None:
+            while True:
+                program()
+
+        self.programs.append(start(work))
 
     def stop(self) -> None:
         """End the programs. One that waits for the mount ends with its request."""

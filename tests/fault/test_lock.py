@@ -59,11 +59,13 @@ def store_of(place: Place, lock_wait_s: float) -> DirectoryStore:
 def held_by_another_process(place: Place) -> Iterator[int]:
     """The number of a process that holds the lock, until the end or until it is killed."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def hold() -> None:
         with store_of(place, LATE_S).lock():
             os.write(writer, b"1")
             signal.pause()
+
+    child = start(hold)
     os.close(writer)
     assert os.read(reader, 1) == b"1"
     os.close(reader)
@@ -160,11 +162,7 @@ def test_a_store_that_is_mounted_twice_has_one_lock(tmp_path: Path, place: Place
 def test_of_many_who_make_the_same_key_at_once_one_succeeds(place: Place) -> None:
     new = KeyRef(p.STORAGE, "newcomer")
     reader, writer = os.pipe()
-    children: list[int] = []
-    for _ in range(8):
-        children.append(os.fork())
-        if children[-1] == 0:
-            generate_and_report(place, new, writer)
+    children = [start(lambda: generate_and_report(place, new, writer)) for _ in range(8)]
     os.close(writer)
     for child in children:
         os.waitpid(child, 0)
@@ -175,14 +173,11 @@ def test_of_many_who_make_the_same_key_at_once_one_succeeds(place: Place) -> Non
 
 
 def generate_and_report(place: Place, ref: KeyRef, pipe: int) -> None:
-    """Never returns."""
     try:
         place.open()[1].generate(ref)
         os.write(pipe, b"made ")
     except KeyfsError as exc:
         os.write(pipe, f"{type(exc).__name__} ".encode())
-    finally:
-        os._exit(0)
 
 
 # --- release ---

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-from dying import Place, Value, assert_acra_reads, assert_clean, in_memory, is_kept, values
+from dying import Place, Value, assert_acra_reads, assert_clean, in_memory, is_kept, start, values
 
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
@@ -63,9 +62,7 @@ class Writer:
         self.stop()
         self.deaths += 1
         seed = self.random.randrange(1 << 30)
-        self.pid = os.fork()
-        if self.pid == 0:
-            write_for_ever(self.place, self.refs, self.log, random.Random(seed))
+        self.pid = start(lambda: write_for_ever(self.place, self.refs, self.log, random.Random(seed)))
 
     def stop(self) -> None:
         """Kill the process."""
@@ -80,8 +77,8 @@ class Writer:
         return [line[1:] for line in lines if line[0] == word]
 
 
-def write_for_ever(place: Place, refs: list[KeyRef], log: Path, dice: random.Random) -> NoReturn:
-    """Rotate keys until killed. Never returns into the copy of the test that this process is."""
+def write_for_ever(place: Place, refs: list[KeyRef], log: Path, dice: random.Random) -> None:
+    """Rotate keys until killed."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         keys, writer = place.open()
@@ -89,10 +86,9 @@ def write_for_ever(place: Place, refs: list[KeyRef], log: Path, dice: random.Ran
             ref = dice.choice(refs)
             act = import_one if dice.random() < 0.5 else rotate_one
             os.write(fd, f"done {refs.index(ref)} {act(keys, writer, ref)}\n".encode())
-    except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is told
+    except BaseException as exc:
         os.write(fd, f"failed {exc!r}\n".encode())
-    finally:
-        os._exit(1)
+        raise
 
 
 def import_one(_keys: KeyStore, writer: RingWriter, ref: KeyRef) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from acra_replica import public_container_fits, seal, write_key_file
-from dying import MASTER, MASTER_TEXT, Place, assert_clean, in_memory, values
+from dying import MASTER, MASTER_TEXT, Place, assert_clean, in_memory, start, values
 
 from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
@@ -93,36 +93,27 @@ def rotate_as_acra(mount: Mounted) -> int:
 @contextmanager
 def working(log: Path, pause_s: float, rotate: Rotate) -> Iterator[None]:
     """Rotate in a process of its own, until the end."""
-    child = os.fork()
-    if child == 0:
-        rotate_for_ever(log, pause_s, rotate)
+    child = start(lambda: rotate_for_ever(log, pause_s, rotate))
     try:
         yield
     finally:
         os.kill(child, signal.SIGTERM)
-        assert os.waitpid(child, 0)[1] == 0, log.read_text()
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def rotate_for_ever(log: Path, pause_s: float, rotate: Rotate) -> None:
     """Until SIGTERM, which never cuts a rotation in two."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    code = 1
-    try:
-        with log.open("w") as file:
-            for _ in range(MOST_ROTATIONS):
-                if stop.wait(pause_s):
-                    break
-                begin = time.monotonic_ns()
-                halfway = rotate()
-                end = time.monotonic_ns()
-                file.write(json.dumps([begin, halfway or end, end]) + "\n")
-                file.flush()
-        code = 0
-    except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is told
-        log.write_text(repr(exc))
-    finally:
-        os._exit(code)
+    with log.open("w") as file:
+        for _ in range(MOST_ROTATIONS):
+            if stop.wait(pause_s):
+                break
+            begin = time.monotonic_ns()
+            halfway = rotate()
+            end = time.monotonic_ns()
+            file.write(json.dumps([begin, halfway or end, end]) + "\n")
+            file.flush()
 
 
 # --- the reader ---
