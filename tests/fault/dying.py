@@ -154,7 +154,7 @@ def die_at(step: int, place: Place, change: Change) -> Death:
 
 
 def start(work: Callable[[], object]) -> int:
-    """The number of a process that does *work* and ends: a copy of the tests must not go on, whatever happens."""
+    """The number of a process that does *work* and ends, whatever happens: no copy of the tests goes on."""
     child = os.fork()
     if child == 0:
         code = 1

@@ -19,6 +19,7 @@ from dying import (
     die_at,
     mounted_tmpfs,
     need_mount,
+    start,
     values,
 )
 
