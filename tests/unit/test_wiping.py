@@ -15,6 +15,7 @@ from keyfs.testing.builders import (
     MASTER_KEY,
     STORAGE,
     STORAGE_SYM,
+    broker_on,
     full_medium,
     in_memory,
     new_material,
@@ -96,3 +97,13 @@ def test_a_handle_is_wiped_when_it_is_closed() -> None:
     handles.remove(handles.add(WriteHandle(NODE, staged, FACTS)))
     assert is_wiped(content)
     assert not any(staged.buffer)
+
+
+async def test_what_an_edit_starts_from_is_wiped_but_in_its_buffer() -> None:
+    sealer = RememberingSealer()
+    keys = in_memory(full_medium(), sealer=sealer)
+    material = new_material(STORAGE_SYM, 7)
+    keys.writer.import_material(STORAGE_SYM, material)
+    staged = await broker_on(keys.keys, keys.writer).stage(NODE, truncate=False)
+    assert bytes(staged.buffer) == material
+    assert all(map(is_wiped, sealer.unsealed))
