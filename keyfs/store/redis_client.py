@@ -31,6 +31,10 @@ from keyfs.store.redis_uri import TLS, RedisPlace
 
 CONNECT_WITHIN_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 1.0
+PROTOCOL: Final = 2
+PUSH_PROTOCOL: Final = 3
+# Else redis-py asks the server to push news of its own maintenance. Before 8.1 it takes this with RESP3 only.
+_PUSH_ONLY: Final = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 # What redis-py raises when there is no answer, or one that is none of Redis's: its parser trips over that.
 _NONSENSE: Final = (ValueError, TypeError, AttributeError, LookupError)
@@ -76,7 +80,7 @@ class Connector:
         self._password = password
         self._tls = {} if place.tls is None else _tls_options(place.tls)
 
-    def client(self, protocol: int = 2) -> Client:
+    def client(self, protocol: int = PROTOCOL) -> Client:
         """A client that nothing is sent with yet (a cluster is asked for its nodes)."""
         place, options = self._place, self._options(protocol)
         if place.scheme == "redis+cluster":
@@ -97,7 +101,7 @@ class Connector:
         Raises:
             redis.RedisError: no connection.
         """
-        client = self.client(protocol=3)
+        client = self.client(PUSH_PROTOCOL)
         opened: list[Any] = []
         try:
             for pool in _pools(client):
@@ -141,7 +145,7 @@ class Connector:
             "socket_connect_timeout": CONNECT_WITHIN_S,
             "retry": no_retry(),
             "client_name": "keyfs",
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            **(_PUSH_ONLY if protocol == PUSH_PROTOCOL else {}),
         }
 
 
@@ -222,7 +226,9 @@ def as_keyfs_error(doing: str, exc: Exception) -> KeyfsError:
     """The keyfs error for one of redis-py's."""
     cause = exc.__cause__ if isinstance(exc, failure.RedisClusterException) else None
     told = cause if isinstance(cause, failure.RedisError) else exc
-    text, _, _ = " ".join(str(told).split()).partition(", with args beginning with")
+    text = " ".join(str(told).split())
+    for addition in (", with args beginning with", " : <"):  # a command's arguments, redis-py's objects
+        text = text.partition(addition)[0]
     if is_wrong_type(told):
         return MaterialCorrupt(f"cannot {doing}: it is no string in Redis")
     kind = next((ours for theirs, ours in _BY_FAILURE if isinstance(told, theirs)), StoreUnavailable)

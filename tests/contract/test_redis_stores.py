@@ -17,6 +17,9 @@ from keyfs.testing.store_contract import StoreContract
 
 PASSWORD = "s3cr:t@w#rd/?"
 QUOTED = "s3cr%3At%40w%23rd%2F%3F"
+# All that keyfs needs, on the keys PREFIX/* and PREFIX.keyfs/*; a cluster needs +cluster|slots too.
+READING = "+get +mget +type +exists +scan +time +@connection"
+RIGHTS = f"{READING} +set +del +renamenx +pexpire +watch +unwatch +multi +exec +wait"
 
 
 def prefix_of(place: Path) -> str:
@@ -69,9 +72,7 @@ class TestAsUserWithPassword(RedisContract):
     @pytest.fixture(scope="class")
     @classmethod
     def medium(cls) -> Iterator[RedisServer]:
-        # What the README says that keyfs needs, and nothing more.
-        rights = "+@read +@write +@transaction +@connection +client|tracking +time"
-        with redis_server(acl=[f"user keyfs on >{PASSWORD} ~ks-* {rights}"]) as server:
+        with redis_server(acl=[f"user keyfs on >{PASSWORD} ~ks-* {RIGHTS}"]) as server:
             yield server
 
     def uri(self, prefix: str) -> str:

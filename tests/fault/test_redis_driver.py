@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from keyfs.errors import KeyNotFound, ReadOnly, StoreFull, StoreUnavailable
+from keyfs.store.base import Replacement
 from keyfs.store.redis import RedisStore
+from keyfs.testing.redis_groups import redis_cluster
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.redis_stores import READS, WRITES, open_redis, put_after, redis_store
 from keyfs.testing.store_steps import contents, put
@@ -130,6 +132,19 @@ def test_every_call_to_a_frozen_server_ends_in_time(freezer: str) -> None:
             store.close()
 
 
+def test_every_call_to_a_frozen_cluster_ends_in_time() -> None:
+    """Later than with one server: each node is asked for the others' whereabouts."""
+    with redis_cluster() as cluster, ThreadPoolExecutor(20) as threads:
+        stores = {name: open_redis(cluster.uri()) for name in EVERY_CALL}
+        for node in cluster.nodes:
+            node.freeze()
+        calls: list[Callable[[], object]] = [partial(EVERY_CALL[name], stores[name]) for name in EVERY_CALL]
+        calls.append(partial(open_redis, cluster.uri()))
+        assert max(threads.map(seconds_until_unavailable, calls)) < 2 * GENEROUS_S
+        for store in stores.values():
+            store.close()
+
+
 def test_a_write_that_meets_the_freeze_changes_nothing(server: RedisServer, store: RedisStore) -> None:
     """The lock was had before; after the thaw it is had again at once, though nobody could give it back."""
     before = contents(store)
@@ -156,6 +171,19 @@ def test_after_the_thaw_a_lock_whose_answer_was_lost_delays_nobody_for_long(
         wait_until(lambda: server.ask("EXISTS", "ks.keyfs/lock"))
         put(other, "key", b"theirs")  # it ends before they give up
         assert store.get("key").data == b"theirs"
+
+
+def test_each_write_renews_the_lock(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes much under one lock, as a copy does, does not lose it on the way."""
+    monkeypatch.setattr("keyfs.store.redis_lock.LIFE_MS", 400)
+    with store.lock():
+        for number in range(6):
+            over = time.monotonic() + 0.15
+            wait_until(partial(lambda over: time.monotonic() > over, over))
+            store.supersede([Replacement("key", b"%d" % number, 0o600, 0, None)])
+    assert store.get("key").data == b"5"
 
 
 # --- full, read-only ---

@@ -110,11 +110,14 @@ def test_a_write_that_never_arrived_has_changed_nothing(
 
 
 @pytest.mark.parametrize("name", ["key", "fresh"])
+@pytest.mark.parametrize("when", ["before the lock is given back", "at the end"])
 def test_a_write_that_arrives_late_changes_nothing_any_more(
-    proxy: CuttingProxy, store: RedisStore, truth: Truth, name: str
+    proxy: CuttingProxy, store: RedisStore, truth: Truth, name: str, when: str
 ) -> None:
     """What was called unchanged stays so, whenever the network delivers what it held back."""
     proxy.on(b"EXEC", Hold())
+    if when != "at the end":
+        proxy.on(b"DEL", First(proxy.release))
     with pytest.raises(StoreUnavailable, match="nothing was changed"):
         put(store, name, b"new", f"{name}.old/1")
     proxy.release()
