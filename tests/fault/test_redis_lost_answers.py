@@ -150,8 +150,15 @@ def test_a_write_is_known_by_its_archive_when_someone_wrote_after_it(
 
 @pytest.mark.parametrize("trap", [CutReply(), CutRequest()])
 def test_a_lock_whose_answer_is_lost_is_had_at_once(
-    server: RedisServer, proxy: CuttingProxy, store: RedisStore, truth: Truth, trap: Trap
+    server: RedisServer,
+    proxy: CuttingProxy,
+    store: RedisStore,
+    truth: Truth,
+    trap: Trap,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nobody waits until it ends."""
+    monkeypatch.setattr("keyfs.store.redis_lock.LIFE_MS", 60_000)
     proxy.on(b"PX", trap)
     with pytest.raises(StoreUnavailable):
         put(store, "key", b"lost")
