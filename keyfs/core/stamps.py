@@ -14,7 +14,7 @@ _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?
 _SECONDS = "%Y-%m-%dT%H:%M:%S"
 # A file's time may be anything that touch(1) can say.
 _FIRST_NS = -62_135_596_800 * NANOSECONDS
-_LAST_NS = 253_402_300_800 * NANOSECONDS - 1
+LAST_NS = 253_402_300_800 * NANOSECONDS - 1
 
 
 def format_stamp(time_ns: int) -> str:
@@ -53,6 +53,6 @@ def is_stamp(text: str) -> bool:
 
 def rfc3339(time_ns: int) -> str:
     """*time_ns* as RFC 3339 text with microseconds, in UTC; outside the years 1 to 9999, their edge."""
-    seconds, fraction = divmod(min(max(time_ns, _FIRST_NS), _LAST_NS), NANOSECONDS)
+    seconds, fraction = divmod(min(max(time_ns, _FIRST_NS), LAST_NS), NANOSECONDS)
     whole = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     return f"{whole}.{fraction // 1000:06d}Z"

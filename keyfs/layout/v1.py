@@ -5,7 +5,7 @@ from typing import Final
 
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import PURPOSES
-from keyfs.core.stamps import format_stamp, parse_stamp
+from keyfs.core.stamps import LAST_NS, NANOSECONDS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
 from keyfs.layout.base import KeyRing, Part, RingPlaces, Slot
 from keyfs.layout.v1_names import (
@@ -24,6 +24,8 @@ PUBLIC_MODE: Final = 0o644
 TEMPORARY_DIGITS: Final = 10
 # Acra stamps the public half 0.1 to 0.4 ms after the private half.
 PUBLIC_STAMP_DELAY_NS: Final = 100_000
+# Leaves room for the stamps of the rotations to come.
+FOLLOWED_NS: Final = LAST_NS - 365 * 86_400 * NANOSECONDS
 
 
 class LayoutV1:
@@ -139,10 +141,13 @@ def _stamp_of(name: str | None) -> int:
 
 
 def _last_stamp_ns(ring: KeyRing) -> int:
-    """The latest moment the ring knows of; a clock that was set back must not reorder versions."""
+    """The latest moment the ring knows of; a clock that was set back must not reorder versions.
+
+    A file's time may lie where no stamp can follow it. It is not followed.
+    """
     times = [0]
     for version in ring.versions:
-        times += [t for t in (version.created_ns, version.retired_ns) if t is not None]
+        times += [t for t in (version.created_ns, version.retired_ns) if t is not None and t < FOLLOWED_NS]
         public = version.public
         if public is not None and version.retired_ns is not None:
             times.append(_stamp_of(public.name))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keyfs.broker.writer import RingWriter, identity
 from keyfs.core.names import KeyRef, parse_key_ref
-from keyfs.core.stamps import parse_stamp
+from keyfs.core.stamps import LAST_NS, parse_stamp
 from keyfs.errors import (
     KeyNotFound,
     RotationConflict,
@@ -210,6 +210,16 @@ def test_stamps_grow_whatever_the_clock_says(ref: KeyRef, clock: list[int]) -> N
     retired = [parse_stamp(version) for version in keys.versions(ref)[:-1]]
     assert retired == sorted(set(retired))
     assert len(retired) == len(clock) - 1
+
+
+def test_a_file_time_that_no_stamp_can_follow_is_not_followed(keys: Keys, medium: Medium) -> None:
+    """A tmpfs takes years after 9999: the key could not be rotated any more."""
+    blob = medium.blobs["alice_storage_sym"].data
+    medium.put("alice_storage_sym", blob, mtime_ns=LAST_NS + 1)
+    keys.writer.rotate(STORAGE_SYM)
+    keys.writer.rotate(STORAGE_SYM)
+    assert len(keys.versions(STORAGE_SYM)) == 3
+    assert all(version.startswith("2026-11-24") for version in keys.versions(STORAGE_SYM)[:-1])
 
 
 @pytest.mark.parametrize("ref", PAIRS, ids=str)
