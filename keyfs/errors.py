@@ -53,6 +53,10 @@ class MasterKeyUnavailable(KeyfsError):
     """No usable master key where the URI points."""
 
 
+class KeyServiceUnavailable(KeyfsError):
+    """The KMS, Vault or HSM that holds a key does not answer, or not now; it may later."""
+
+
 class MasterKeyWrong(KeyfsError):
     """A well-formed master key that opens nothing in this key store."""
 

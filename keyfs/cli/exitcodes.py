@@ -33,4 +33,5 @@ EXIT_CODES: Final[dict[type[errors.KeyfsError], int]] = {
     errors.LayoutUnsupported: 18,
     errors.MountFailed: 19,
     errors.NotMounted: 20,
+    errors.KeyServiceUnavailable: 21,
 }

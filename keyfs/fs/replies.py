@@ -36,6 +36,7 @@ ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
     errors.ReadOnly: errno.EROFS,
     errors.InsecurePermissions: errno.EACCES,
     errors.MasterKeyUnavailable: errno.ENOKEY,
+    errors.KeyServiceUnavailable: errno.EAGAIN,
     errors.MasterKeyWrong: errno.ENOKEY,
     errors.UnsealFailed: errno.EBADMSG,
     errors.MaterialCorrupt: errno.EIO,

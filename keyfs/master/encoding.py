@@ -35,9 +35,52 @@ def decode(text: bytes, layout: str, source: str = SOURCE) -> MasterKey:
     Raises:
         MasterKeyUnavailable: as `decode_v1` and `decode_v2`.
     """
-    key = decode_v2(text, source) if layout == "v2" else MasterKey(decode_v1(text, source), None)
+    key = decode_v2(text, source) if layout == "v2" else _checked_v1(decode_v1(text, source), source)
     warnings = tuple(f"{source} {line}" for line in warnings_for(text, key))
     return MasterKey(key.encryption, key.signature, warnings)
+
+
+def decode_unwrapped(material: Secret, layout: str, source: str = SOURCE) -> MasterKey:
+    """The master key that a KMS unwrapped: the raw key of layout v1, or the JSON text of layout v2.
+
+    Args:
+        material: as it was wrapped, not base64; the caller wipes it.
+        layout: "v1" or "v2".
+        source: where it came from, in words, for the error.
+
+    Raises:
+        MasterKeyUnavailable: as `decode`.
+    """
+    if layout == "v2":
+        return _decode_document(material.reveal(), source)
+    _check_length(material.view(), "key", source, "v1")
+    return _checked_v1(Secret(material.view()), source)
+
+
+def encode_unwrapped(key: MasterKey) -> Secret:
+    """What is to be wrapped, so that `decode_unwrapped` gives *key* again.
+
+    Raises:
+        InvalidMaterial: as `encode_v1` and `encode_v2`.
+    """
+    if key.signature is None:
+        _base64_of(key.encryption)
+        return Secret(key.encryption.view())
+    return Secret(binascii.a2b_base64(encode_v2(key)))
+
+
+def _checked_v1(key: Secret, source: str) -> MasterKey:
+    """*key*, unless it is that of the other layout.
+
+    Acra takes the JSON text of a v2 key for a v1 key, and then opens nothing with it.
+
+    Raises:
+        MasterKeyUnavailable: it is.
+    """
+    members = _members(key.reveal())
+    if members is not None and _mentions_both(members):
+        raise MasterKeyUnavailable(f"{source} is a v2 master key (JSON), but the key store has layout v1")
+    return MasterKey(key, None)
 
 
 def decode_v1(text: bytes, source: str = SOURCE) -> Secret:
@@ -69,7 +112,11 @@ def decode_v2(text: bytes, source: str = SOURCE) -> MasterKey:
         MasterKeyUnavailable: *text* is empty, not such base64, not one JSON object and nothing else, or a key
             is missing, not text, not base64, shorter than 32 bytes or equal to the other.
     """
-    members = _members(_outer_layer(text, source))
+    return _decode_document(_outer_layer(text, source), source)
+
+
+def _decode_document(document: bytes, source: str) -> MasterKey:
+    members = _members(document)
     if members is None:
         raise MasterKeyUnavailable(
             f"{source} is not base64 of a JSON object with the members 'encryption' and 'signature', which a "
@@ -117,9 +164,6 @@ def warnings_for(text: bytes, key: MasterKey) -> list[str]:
             f"is {digits} hex digits, which Acra reads as base64 of {len(key.encryption)} bytes, a different "
             f"key; if a hex key is meant, encode its raw bytes: xxd -r -p | base64 -w0"
         )
-    members = _members(key.encryption.reveal())
-    if members is not None and _mentions_both(members):
-        found.append("is a v2 master key (JSON), but the key store has layout v1: it will open no key there")
     return found
 
 
@@ -207,7 +251,7 @@ def _half(value: object) -> bytes | None:
     return None
 
 
-def _check_length(material: bytes, what: str, source: str, layout: str) -> None:
+def _check_length(material: bytes | memoryview, what: str, source: str, layout: str) -> None:
     if len(material) < KEY_MIN:
         size = f"of {len(material)} bytes, {KEY_MIN} is the least" if material else "with any bytes in it"
         count = "a" if material else "no"

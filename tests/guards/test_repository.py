@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ["requirements.lock", "requirements-build.lock"]
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-servers.lock"]
 
 # In pieces, so that this file does not find itself.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(" + "|".join(["work", "root", "home"]) + r")/\w")
