@@ -14,11 +14,14 @@ class Secret:
     __slots__ = ("_buffer",)
 
     def __init__(self, material: bytes | bytearray | memoryview) -> None:
-        self._buffer = bytearray(material)
+        self._buffer: bytearray | memoryview = bytearray(material)
 
     @classmethod
-    def adopt(cls, buffer: bytearray) -> "Secret":
-        """Take over *buffer* without a copy; the caller must not keep it."""
+    def adopt(cls, buffer: bytearray | memoryview) -> "Secret":
+        """Take over *buffer* without a copy; the caller must not keep it.
+
+        A memoryview must be writable and of single bytes, such as `keyfs.custody.allocate` gives.
+        """
         secret = cls(b"")
         secret._buffer = buffer
         return secret

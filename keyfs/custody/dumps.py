@@ -1,4 +1,4 @@
-"""What this process does so that its memory does not end in a file. Linux, standard library only."""
+"""No core dump of this process. Linux, standard library only."""
 
 import contextlib
 import ctypes
