@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keyfs.core.secret import Secret
+from keyfs.custody import held
 from keyfs.errors import InvalidMaterial, UnsealFailed
 from keyfs.seal.cell import (
     ITERATIONS,
@@ -31,7 +32,8 @@ ENGINE: Final = "pure"
 class PureSealer:
     """Secure Cell Seal, symmetric-key mode, always writing AES-256-GCM.
 
-    It keeps a keyed state of its own: wiping the key it was made from does not make it seal under zeros.
+    It keeps a copy of the key, in memory of its own: wiping the key it was made from does not make it seal
+    under zeros.
     """
 
     def __init__(self, key: Secret) -> None:
@@ -46,8 +48,9 @@ class PureSealer:
         """
         if not len(key):
             raise InvalidMaterial("the master key is empty")
-        # Copying a keyed state per message is cheaper than keying anew, and the key itself is not kept.
-        self._keyed = hmac.new(key.reveal(), digestmod="sha256")
+        # Not a keyed state, which is cheaper to copy than to make anew: it is as good as the key, and lies in
+        # ordinary memory.
+        self._key = held(key.view())
 
     @property
     def engine(self) -> str:
@@ -75,9 +78,8 @@ class PureSealer:
         return _open(cell, self._message_key(cell.plaintext_size, context), context)
 
     def _message_key(self, size: int, context: bytes) -> bytes:
-        state = self._keyed.copy()
-        state.update(kdf_input(size, context))
-        return state.digest()
+        # OpenSSL reads the key where it is, and wipes what it makes of it.
+        return hmac.digest(self._key.view(), kdf_input(size, context), "sha256")
 
 
 class PurePassphraseSealer:

@@ -81,7 +81,9 @@ class _SealerOnThemis:
 class ThemisSealer(_SealerOnThemis):
     """Secure Cell Seal, symmetric-key mode, computed by libthemis.
 
-    pythemis takes and returns `bytes`: copies of the key and of every plaintext that cannot be wiped.
+    pythemis takes and returns `bytes`: copies of the key and of every plaintext that cannot be wiped, in
+    ordinary memory. The key's copy stays as long as the sealer. What keeps it from disks is that the process
+    dumps no core, and that its memory is locked where that is allowed.
     """
 
     def __init__(self, key: Secret) -> None:
