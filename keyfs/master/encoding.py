@@ -6,35 +6,44 @@ alphabet `A-Za-z0-9+/`, padding required, CR and LF skipped anywhere, nothing el
 
 Errors are raised outside `except` blocks throughout: a decoder's own exception may hold the text it choked
 on, and a chained exception would carry that into a traceback.
+
+Keys come out in memory of their own (`keyfs.custody.held`), and no copy of them or of their text stays
+elsewhere. What a caller hands in stays the caller's to wipe. For the JSON of layout v2 this is best effort,
+see `keyfs.master.go_decoders`; so it is for encoding. No frame that raises has a variable whose repr shows a
+part of a key: debuggers and crash reporters print those.
 """
 
 import binascii
-import hmac
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Sized
 from typing import Final
 
 from keyfs.core.secret import Secret
+from keyfs.custody import held, wipe_immutable
 from keyfs.errors import InvalidMaterial, MasterKeyUnavailable
 from keyfs.master.base import MasterKey
+from keyfs.master.go_decoders import (
+    LINE_BREAKS,
+    Members,
+    Text,
+    from_base64,
+    json_members,
+    wipe_members,
+)
 
 KEY_MIN: Final = 32
 SOURCE: Final = "the master key"
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_HEX = re.compile(rb"[0-9A-Fa-f]{64,}")
-_LINE_BREAKS: Final = b"\r\n"
+_HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
+_HEX_MIN: Final = 64
 _HALVES: Final = ("encryption", "signature")
 
-_Members = tuple[tuple[str, object], ...]
 
-
-def decode(text: bytes, layout: str, source: str = SOURCE) -> MasterKey:
+def decode(text: Text, layout: str, source: str = SOURCE) -> MasterKey:
     """The master key that *text* encodes for *layout* ("v1" or "v2"), with the warnings about it.
 
     Raises:
         MasterKeyUnavailable: as `decode_v1` and `decode_v2`.
     """
+    text = memoryview(text)
     key = decode_v2(text, source) if layout == "v2" else _checked_v1(decode_v1(text, source), source)
     warnings = tuple(f"{source} {line}" for line in warnings_for(text, key))
     return MasterKey(key.encryption, key.signature, warnings)
@@ -52,9 +61,9 @@ def decode_unwrapped(material: Secret, layout: str, source: str = SOURCE) -> Mas
         MasterKeyUnavailable: as `decode`.
     """
     if layout == "v2":
-        return _decode_document(material.reveal(), source)
-    _check_length(material.view(), "key", source, "v1")
-    return _checked_v1(Secret(material.view()), source)
+        return _decode_document(material, source)
+    _check_length(material, "key", source, "v1")
+    return _checked_v1(held(material.view()), source)
 
 
 def encode_unwrapped(key: MasterKey) -> Secret:
@@ -63,10 +72,13 @@ def encode_unwrapped(key: MasterKey) -> Secret:
     Raises:
         InvalidMaterial: as `encode_v1` and `encode_v2`.
     """
-    if key.signature is None:
-        _base64_of(key.encryption)
-        return Secret(key.encryption.view())
-    return Secret(binascii.a2b_base64(encode_v2(key)))
+    if key.signature is not None:
+        document = _document(key)
+        secret = held(document)
+        wipe_immutable(document)
+        return secret
+    _check_encodable(key.encryption)
+    return held(key.encryption.view())
 
 
 def _checked_v1(key: Secret, source: str) -> MasterKey:
@@ -77,13 +89,15 @@ def _checked_v1(key: Secret, source: str) -> MasterKey:
     Raises:
         MasterKeyUnavailable: it is.
     """
-    members = _members(key.reveal())
-    if members is not None and _mentions_both(members):
+    members = json_members(key) or []
+    names = {name.casefold() for name, _ in members}
+    wipe_members(members)
+    if names.issuperset(_HALVES):
         raise MasterKeyUnavailable(f"{source} is a v2 master key (JSON), but the key store has layout v1")
     return MasterKey(key, None)
 
 
-def decode_v1(text: bytes, source: str = SOURCE) -> Secret:
+def decode_v1(text: Text, source: str = SOURCE) -> Secret:
     """The key in *text*, at full length: 32 bytes or more.
 
     Args:
@@ -95,10 +109,10 @@ def decode_v1(text: bytes, source: str = SOURCE) -> Secret:
     """
     material = _outer_layer(text, source)
     _check_length(material, "key", source, "v1")
-    return Secret(material)
+    return material
 
 
-def decode_v2(text: bytes, source: str = SOURCE) -> MasterKey:
+def decode_v2(text: Text, source: str = SOURCE) -> MasterKey:
     """Both keys in *text*, at full length: 32 bytes or more each, not equal.
 
     As in Go's JSON decoder, unknown members are ignored, member names match in any case, the last of several
@@ -115,17 +129,20 @@ def decode_v2(text: bytes, source: str = SOURCE) -> MasterKey:
     return _decode_document(_outer_layer(text, source), source)
 
 
-def _decode_document(document: bytes, source: str) -> MasterKey:
-    members = _members(document)
+def _decode_document(document: Secret, source: str) -> MasterKey:
+    members = json_members(document)
     if members is None:
         raise MasterKeyUnavailable(
             f"{source} is not base64 of a JSON object with the members 'encryption' and 'signature', which a "
             f"v2 key store needs; a v1 key does not do; {_make_one('v2')}"
         )
-    encryption, signature = _halves(members, source)
-    if hmac.compare_digest(encryption, signature):
+    try:
+        encryption, signature = _halves(members, source)
+    finally:
+        wipe_members(members)
+    if encryption == signature:
         raise MasterKeyUnavailable(f"{source} has equal encryption and signature keys; {_make_one('v2')}")
-    return MasterKey(Secret(encryption), Secret(signature))
+    return MasterKey(encryption, signature)
 
 
 def encode_v1(key: Secret) -> bytes:
@@ -143,14 +160,13 @@ def encode_v2(key: MasterKey) -> bytes:
     Raises:
         InvalidMaterial: a key is shorter than 32 bytes, the signature key is absent, or both are equal.
     """
-    if key.signature is None or key.encryption == key.signature:
-        raise InvalidMaterial("a v2 master key has two different keys, for encryption and for signature")
-    halves = (_base64_of(key.encryption), _base64_of(key.signature))
-    document = b'{"encryption":"%b","signature":"%b"}' % halves
-    return binascii.b2a_base64(document, newline=False)
+    document = _document(key)
+    text = binascii.b2a_base64(document, newline=False)
+    wipe_immutable(document)
+    return text
 
 
-def warnings_for(text: bytes, key: MasterKey) -> list[str]:
+def warnings_for(text: Text, key: MasterKey) -> list[str]:
     """What looks odd about a *text* that decoded to *key*, each as a predicate; no part of the value.
 
     Acra accepts these values in silence and then fails, or worse, seals with a key nobody meant.
@@ -158,26 +174,26 @@ def warnings_for(text: bytes, key: MasterKey) -> list[str]:
     if key.signature is not None:
         return []
     found = []
-    digits = len(text.translate(None, _LINE_BREAKS))
-    if _HEX.fullmatch(text.translate(None, _LINE_BREAKS)):
+    digits = [code for code in text if code not in LINE_BREAKS]
+    if len(digits) >= _HEX_MIN and _HEX_DIGITS.issuperset(digits):
         found.append(
-            f"is {digits} hex digits, which Acra reads as base64 of {len(key.encryption)} bytes, a different "
-            f"key; if a hex key is meant, encode its raw bytes: xxd -r -p | base64 -w0"
+            f"is {len(digits)} hex digits, which Acra reads as base64 of {len(key.encryption)} bytes, a "
+            f"different key; if a hex key is meant, encode its raw bytes: xxd -r -p | base64 -w0"
         )
     return found
 
 
-def _outer_layer(text: bytes, source: str) -> bytes:
+def _outer_layer(text: Text, source: str) -> Secret:
     """The bytes under the outer base64.
 
     Raises:
         MasterKeyUnavailable: *text* is empty or not standard base64.
     """
-    if not text.translate(None, _LINE_BREAKS):
+    if all(code in LINE_BREAKS for code in text):
         raise MasterKeyUnavailable(
             f"{source} is empty; put the text there that 'keyfs master-key generate' prints"
         )
-    material = _from_base64(text)
+    material = from_base64(text)
     if material is None:
         raise MasterKeyUnavailable(
             f"{source} is not standard base64 with padding (spaces and the URL-safe alphabet do not pass "
@@ -186,53 +202,19 @@ def _outer_layer(text: bytes, source: str) -> bytes:
     return material
 
 
-def _from_base64(text: bytes) -> bytes | None:
-    """The decoded bytes, None for anything Go's decoder refuses.
-
-    The form is checked by hand because Python's strict mode differs from Go's. Neither minds non-zero bits
-    behind the last byte.
-    """
-    joined = text.translate(None, _LINE_BREAKS)
-    if _BASE64.fullmatch(joined) is None:
-        return None
-    return binascii.a2b_base64(joined)
-
-
-def _members(document: bytes) -> _Members | None:
-    """The members of a JSON object in order, repeats included; None when *document* is anything else."""
-    try:
-        value = json.loads(
-            document.decode("utf-8", "replace"),  # as Go does; keys are ASCII, so only ignored members change
-            object_pairs_hook=tuple,
-            parse_int=len,  # no number is ever used, and int() refuses long ones that Go lets pass
-            parse_constant=_refuse_constant,
-        )
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, tuple) else None
-
-
-def _refuse_constant(name: str) -> None:
-    """Python's decoder knows NaN and Infinity; JSON and Go do not.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(name)
-
-
-def _halves(members: _Members, source: str) -> tuple[bytes, bytes]:
+def _halves(members: Members, source: str) -> tuple[Secret, Secret]:
     """The encryption and the signature key among *members*.
 
     Raises:
         MasterKeyUnavailable: one is missing, malformed or short.
     """
-    found = dict.fromkeys(_HALVES, b"")
+    found = {half: Secret(b"") for half in _HALVES}
     for name, value in members:
         half = name.casefold()
         if half not in found:
             continue
         material = _half(value)
+        del value
         if material is None:
             raise MasterKeyUnavailable(
                 f"{source} has a member {half!r} that is not standard base64 text; {_make_one('v2')}"
@@ -243,15 +225,13 @@ def _halves(members: _Members, source: str) -> tuple[bytes, bytes]:
     return found["encryption"], found["signature"]
 
 
-def _half(value: object) -> bytes | None:
+def _half(value: object) -> Secret | None:
     if value is None:
-        return b""
-    if isinstance(value, str) and value.isascii():
-        return _from_base64(value.encode("ascii"))
-    return None
+        return Secret(b"")
+    return from_base64(value) if isinstance(value, str) else None
 
 
-def _check_length(material: bytes | memoryview, what: str, source: str, layout: str) -> None:
+def _check_length(material: Sized, what: str, source: str, layout: str) -> None:
     if len(material) < KEY_MIN:
         size = f"of {len(material)} bytes, {KEY_MIN} is the least" if material else "with any bytes in it"
         count = "a" if material else "no"
@@ -262,11 +242,28 @@ def _make_one(layout: str) -> str:
     return f"give the key this store was made with, or make one: keyfs master-key generate --layout {layout}"
 
 
-def _mentions_both(members: Iterable[tuple[str, object]]) -> bool:
-    return {name.casefold() for name, _ in members}.issuperset(_HALVES)
+def _document(key: MasterKey) -> bytes:
+    """The JSON text of a v2 key; member order and spacing are Acra's own.
+
+    Raises:
+        InvalidMaterial: as `encode_v2`.
+    """
+    if key.signature is None or key.encryption == key.signature:
+        raise InvalidMaterial("a v2 master key has two different keys, for encryption and for signature")
+    halves = (_base64_of(key.encryption), _base64_of(key.signature))
+    document = b'{"encryption":"%b","signature":"%b"}' % halves
+    encryption, signature = halves
+    del halves
+    wipe_immutable(encryption)
+    wipe_immutable(signature)
+    return document
 
 
 def _base64_of(key: Secret) -> bytes:
+    _check_encodable(key)
+    return binascii.b2a_base64(key.view(), newline=False)
+
+
+def _check_encodable(key: Secret) -> None:
     if len(key) < KEY_MIN:
         raise InvalidMaterial(f"a master key has {KEY_MIN} bytes or more, not {len(key)}")
-    return binascii.b2a_base64(key.reveal(), newline=False)

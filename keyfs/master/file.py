@@ -5,6 +5,8 @@ import shlex
 import stat
 from typing import Final
 
+from keyfs.core.secret import Secret
+from keyfs.custody import allocate
 from keyfs.errors import InsecurePermissions, InvalidSettings, MasterKeyUnavailable
 from keyfs.master.base import MasterKey
 from keyfs.master.encoding import decode
@@ -40,20 +42,19 @@ class FileMasterKey:
                 f"master key file {self._path} cannot be read ({exc.strerror}); mend that, or name another "
                 f"place with --master-key"
             ) from exc
-        return decode(text, self._layout, f"master key file {self._path}")
+        with text:
+            return decode(text.view(), self._layout, f"master key file {self._path}")
 
     def describe(self) -> str:
         """`file:` and the absolute path."""
         return f"file:{self._path}"
 
-    def _read(self) -> bytes:
+    def _read(self) -> Secret:
         # O_NONBLOCK: opening a FIFO nobody writes to must not hang before the check below sees what it is.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             self._check(os.fstat(descriptor))
-            text = bytearray()
-            while chunk := os.read(descriptor, SIZE_LIMIT + 1 - len(text)):
-                text += chunk
+            text = read_text(descriptor)
         finally:
             os.close(descriptor)
         if len(text) > SIZE_LIMIT:
@@ -61,7 +62,7 @@ class FileMasterKey:
                 f"master key file {self._path} is longer than {SIZE_LIMIT} bytes: no master key is; name "
                 f"the right file with --master-key"
             )
-        return bytes(text)
+        return text
 
     def _check(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -73,3 +74,18 @@ class FileMasterKey:
                 f"master key file {self._path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); "
                 f"run: chmod 600 {shlex.quote(self._path)}"
             )
+
+
+def read_text(descriptor: int) -> Secret:
+    """What *descriptor* gives to its end, in memory of its own.
+
+    Of more than `SIZE_LIMIT` bytes it is one byte more than that.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    room = allocate(SIZE_LIMIT + 1)
+    size = 0
+    while size < len(room) and (count := os.readv(descriptor, [room[size:]])):
+        size += count
+    return Secret.adopt(room[:size])
