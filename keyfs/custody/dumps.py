@@ -36,21 +36,21 @@ def forbid_core_dumps() -> CoreDumps:
     """
     with contextlib.suppress(OSError, ValueError):  # the answer below tells
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(_PR_SET_DUMPABLE, 0)
+    prctl(_PR_SET_DUMPABLE, 0)
     return core_dumps()
 
 
 def core_dumps() -> CoreDumps:
     """What holds now; changes nothing. Never raises."""
     soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
-    return CoreDumps(size_limit_zero=soft == 0, undumpable=_prctl(_PR_GET_DUMPABLE, 0) == 0)
+    return CoreDumps(size_limit_zero=soft == 0, undumpable=prctl(_PR_GET_DUMPABLE, 0) == 0)
 
 
-def _prctl(option: int, argument: int) -> int:
-    """What prctl(2) answers, -1 where the C library has no such call."""
+def prctl(option: int, argument: int) -> int:
+    """Do one call of that name, see its manual page; -1 where the C library has none. Never raises."""
     try:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        call = ctypes.CDLL(None, use_errno=True).prctl
     except (OSError, AttributeError):
         return -1
     rest = [ctypes.c_ulong(value) for value in (argument, 0, 0, 0)]  # variadic: C would take the full width
-    return int(prctl(ctypes.c_int(option), *rest))
+    return int(call(ctypes.c_int(option), *rest))
