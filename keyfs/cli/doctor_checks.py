@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from keyfs.custody import CoreDumps, forbid_core_dumps
+from keyfs.custody import CoreDumps, KeyMemory, raise_guards
 
 PYTHON_MIN: Final = (3, 11)
 WATCHES_MIN: Final = (
@@ -26,9 +26,24 @@ FUSE_CONF: Final = "/etc/fuse.conf"
 WATCH_LIMIT: Final = "/proc/sys/fs/inotify/max_user_watches"
 _IN_CONTAINER: Final = "in a container, start it with: --device /dev/fuse --cap-add SYS_ADMIN"
 
-_FOR_ALL: Final = stat.S_IROTH | stat.S_IWOTH
-
 State = Literal["ok", "missing", "warning"]
+
+_LOCK_LIMIT: Final = (
+    "ulimit -l unlimited, in the shell that starts keyfs; under systemd: LimitMEMLOCK=infinity"
+)
+_KERNEL_OPTION: Final = "use Linux 6.5 or later, or start an older kernel with secretmem.enable=1"
+_KEY_MEMORY: Final[dict[KeyMemory, tuple[State, str, str]]] = {
+    "memfd_secret": ("ok", "memfd_secret: only keyfs itself can read it", ""),
+    "mlock": (
+        "warning",
+        "mlock: in no core dump and not in swap, but root's debugger can read it: no memfd_secret",
+        _KERNEL_OPTION,
+    ),
+    "undumped": ("warning", "in no core dump, but may go to swap: no memory may be locked", _LOCK_LIMIT),
+    "ordinary": ("warning", "ordinary: core dumps have it, and it may go to swap", _KERNEL_OPTION),
+}
+
+_FOR_ALL: Final = stat.S_IROTH | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +57,9 @@ class Finding:
 
 
 def run_checks() -> list[Finding]:
-    """Every finding, in the order in which a mount needs things. Forbids core dumps of this process."""
+    """Every finding, in the order in which a mount needs things. Raises the guards of a mount, for good."""
     uid = os.geteuid()
+    guards = raise_guards()
     return [
         check_python(sys.version_info[:3]),
         check_pyfuse3("pyfuse3"),
@@ -53,8 +69,12 @@ def run_checks() -> list[Finding]:
         check_sealer(_engines()),
         check_package("redis", "redis:// key stores"),
         check_package("boto3", "master keys in AWS KMS"),
+        check_package("hvac", "master keys in Vault", extra="vault"),
+        check_package("pkcs11", "master keys in an HSM (PKCS#11)", extra="pkcs11"),
         check_watches(WATCH_LIMIT, uid),
-        check_core_dumps(forbid_core_dumps()),
+        check_core_dumps(guards.core_dumps),
+        check_key_memory(guards.key_memory),
+        check_memory_lock(locked=guards.is_locked),
     ]
 
 
@@ -136,11 +156,18 @@ def check_sealer(engines: Iterable[tuple[str, bool, str]]) -> Finding:
     return Finding("sealer", "missing", f"none works{''.join(idle)}", _pip_install("cryptography"))
 
 
-def check_package(name: str, purpose: str) -> Finding:
-    """Whether the package *name* is installed, which *purpose* needs. It is not imported."""
+def check_package(name: str, purpose: str, extra: str = "") -> Finding:
+    """Whether the package *name* is installed, which *purpose* needs. It is not imported.
+
+    Args:
+        name: as it is imported.
+        purpose: what does not work without it, in words.
+        extra: the extra of keyfs that brings it; empty for a regular dependency.
+    """
     if importlib.util.find_spec(name) is not None:
         return Finding(name, "ok", "installed")
-    return Finding(name, "warning", f"not installed: no {purpose}", _pip_install(name))
+    remedy = _pip_install(f"'keyfs[{extra}]'" if extra else name)
+    return Finding(name, "warning", f"not installed: no {purpose}", remedy)
 
 
 def check_watches(path: str, uid: int) -> Finding:
@@ -161,6 +188,18 @@ def check_core_dumps(found: CoreDumps) -> Finding:
     return Finding(
         "core dumps", "warning", "; ".join(open_ways), "ulimit -Hc 0, in the shell that starts keyfs"
     )
+
+
+def check_key_memory(kind: KeyMemory) -> Finding:
+    """Where master keys would lie."""
+    return Finding("key memory", *_KEY_MEMORY[kind])
+
+
+def check_memory_lock(*, locked: bool) -> Finding:
+    """Whether keys that are being read or written could go to swap."""
+    if locked:
+        return Finding("memory lock", "ok", "no page goes to swap")
+    return Finding("memory lock", "warning", "what is being read or written may go to swap", _LOCK_LIMIT)
 
 
 def as_root(command: str, uid: int) -> str:

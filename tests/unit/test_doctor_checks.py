@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keyfs.cli import doctor_checks as checks
-from keyfs.custody import CoreDumps
+from keyfs.custody import CoreDumps, KeyMemory
 
 USER = 1000
 
@@ -120,6 +120,9 @@ def test_the_sealer_in_use_is_the_first_that_works() -> None:
 def test_a_package_is_looked_for_but_not_imported() -> None:
     finding = checks.check_package("keyfs_no_such_package", "such things")
     assert (finding.state, finding.detail) == ("warning", "not installed: no such things")
+    assert finding.remedy.endswith("-m pip install keyfs_no_such_package")
+    finding = checks.check_package("keyfs_no_such_package", "such things", extra="such")
+    assert finding.remedy.endswith("-m pip install 'keyfs[such]'")
     probe = (
         "import sys; from keyfs.cli.doctor_checks import check_package; "
         "check_package('boto3', ''); check_package('redis', ''); "
@@ -144,6 +147,29 @@ def test_core_dumps() -> None:
     assert (finding.state, finding.detail) == ("warning", "RLIMIT_CORE is not 0; the process is dumpable")
 
 
+@pytest.mark.parametrize(
+    ("kind", "state", "remedy"),
+    [
+        ("memfd_secret", "ok", ""),
+        ("mlock", "warning", "secretmem.enable=1"),
+        ("undumped", "warning", "LimitMEMLOCK=infinity"),
+        ("ordinary", "warning", "secretmem.enable=1"),
+    ],
+)
+def test_where_keys_would_lie(kind: KeyMemory, state: str, remedy: str) -> None:
+    finding = checks.check_key_memory(kind)
+    assert finding.state == state
+    assert finding.remedy.endswith(remedy)
+    assert bool(finding.remedy) == bool(remedy)
+
+
+def test_the_memory_lock() -> None:
+    assert checks.check_memory_lock(locked=True).state == "ok"
+    finding = checks.check_memory_lock(locked=False)
+    assert finding.state == "warning"
+    assert "ulimit -l unlimited" in finding.remedy
+
+
 def test_all_checks_run_here_and_every_bad_one_has_a_remedy() -> None:
     """In a process of its own, which never may dump core again."""
     probe = (
@@ -153,7 +179,7 @@ def test_all_checks_run_here_and_every_bad_one_has_a_remedy() -> None:
     ran = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     findings = [checks.Finding(**fields) for fields in json.loads(ran.stdout)]
     names = [finding.name for finding in findings]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 14
     for finding in findings:
         assert (finding.remedy == "") == (finding.state == "ok"), finding
         assert not any("\n" in str(text) for text in asdict(finding).values()), finding
