@@ -15,6 +15,7 @@ from keyfs.layout.detect import MARKER, layout_name
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
 from keyfs.logs import event
+from keyfs.master.env import EnvironmentMasterKey
 from keyfs.master.registry import DEFAULT_URI, open_provider
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Store
@@ -56,6 +57,17 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
     sealer = None if key is None else open_sealer(key)
     keys = KeyStore(store, LayoutV1(legacy=access.legacy), sealer)
     return keys, RingWriter(keys)
+
+
+def hide_master_key(uri: str | None) -> None:
+    """Where *uri* names a variable, take it out of this process for good; it is still fetched from there.
+
+    Raises:
+        InvalidSettings: that is no name of a variable.
+    """
+    scheme, _, name = (uri or "").partition(":")
+    if scheme.lower() == "env":
+        EnvironmentMasterKey(name, "v1").hide()
 
 
 def open_store(uri: str) -> Store:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 
-from keyfs.app import Access, open_keys
+from keyfs.app import Access, hide_master_key, open_keys
 from keyfs.broker.broker import KeyBroker
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.controls import MountInfo, controls
@@ -15,6 +15,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.tree import Tree
 from keyfs.core.policy import Ownership
 from keyfs.core.stamps import rfc3339
+from keyfs.custody import lock_memory
 from keyfs.fs.mount import MountPlan, serve
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
@@ -27,6 +28,8 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
     Raises:
         KeyfsError: as `open_keys`, `verify_master_key`, `serve`; before the mount nothing is mounted.
     """
+    lock_memory()
+    hide_master_key(access.master_key)  # before anything is started that should not have it
     keys, writer = open_keys(access)
     try:
         watch = keys.watch()
