@@ -23,8 +23,8 @@ def from_base64(text: Text | str) -> Secret | None:
     """The decoded bytes, in memory of their own; None for anything that Go's standard decoder refuses.
 
     Padding is required, CR and LF are skipped anywhere, nothing else is; non-zero bits behind the last byte
-    do not count. Decoded here, number by number, because Python's own decoder works on the stack and
-    leaves the key there.
+    do not count. Decoded here, number by number, because Python's own decoder works on the C
+    stack and leaves the key there.
     """
     room = allocate(len(text) * 3 // 4 + 1)
     end = _decode(map(ord, text) if isinstance(text, str) else text, room)
