@@ -208,21 +208,26 @@ def _halves(members: Members, source: str) -> tuple[Secret, Secret]:
     Raises:
         MasterKeyUnavailable: one is missing, malformed or short.
     """
-    found = {half: Secret(b"") for half in _HALVES}
-    for name, value in members:
-        half = name.casefold()
-        if half not in found:
-            continue
-        material = _half(value)
-        del value
+    halves = []
+    for half, material in _found_halves(members).items():
         if material is None:
             raise MasterKeyUnavailable(
                 f"{source} has a member {half!r} that is not standard base64 text; {_make_one('v2')}"
             )
-        found[half] = material
-    for half, material in found.items():
         _check_length(material, f"key for {half}", source, "v2")
-    return found["encryption"], found["signature"]
+        halves.append(material)
+    encryption, signature = halves
+    return encryption, signature
+
+
+def _found_halves(members: Members) -> dict[str, Secret | None]:
+    """Both halves, an absent one empty; None for one that has a malformed value, wherever it stands."""
+    found: dict[str, Secret | None] = {half: Secret(b"") for half in _HALVES}
+    for name, value in members:
+        half = name.casefold()
+        if found.get(half) is not None:
+            found[half] = _half(value)
+    return found
 
 
 def _half(value: object) -> Secret | None:
