@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import hvac.exceptions
 import requests
 
 from keyfs.errors import InvalidSettings, KeyfsError, KeyServiceUnavailable
@@ -21,6 +22,8 @@ FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 NO_ROUTE: Final = "no handler for route"
 DAMAGED: Final = "message authentication failed"
+FAILURES: Final = (requests.RequestException, hvac.exceptions.VaultError, OSError, ValueError)
+_BROKEN_OFF: Final = (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)
 _LATER: Final = {408, 412, 429}  # besides 3xx and 5xx: time-out, a standby behind, rate limit
 _LIMITED: Final = 429
 _REDIRECTS: Final = range(300, 400)
@@ -137,6 +140,11 @@ def as_keyfs_error(exc: Exception, where: str) -> KeyfsError:
     for error in behind:
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
             return _tls_error(error, where)
+    if any(isinstance(error, _BROKEN_OFF) for error in behind) and "https:" in where:
+        # As a server does that wants a certificate and gets none: its alert is lost with the connection.
+        return KeyServiceUnavailable(
+            f"{where} broke off; if it wants a client certificate, name it with tls_cert="
+        )
     if isinstance(exc, requests.ConnectionError):
         reasons = [error.strerror for error in behind if isinstance(error, OSError) and error.strerror]
         reason = f" ({reasons[-1]})" if reasons else ""

@@ -7,12 +7,11 @@ request bodies, answers and headers. For the same reason our own errors are rais
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import hvac
 import requests
 from hvac.adapters import RawAdapter
-from hvac.exceptions import VaultError
 from requests.adapters import HTTPAdapter
 
 from keyfs.core.secret import Secret
@@ -21,7 +20,6 @@ from keyfs.master import vault_answers, vault_login
 from keyfs.master.vault_answers import ANSWER_WITHIN_S, CONNECT_WITHIN_S, FORBIDDEN, Answer
 from keyfs.master.vault_settings import VaultSettings
 
-_FAILURES: Final = (requests.RequestException, VaultError, OSError, ValueError)
 Response = Any  # hvac ships no types; with its RawAdapter every call returns a requests.Response
 Call = Callable[[Any], Response]
 """One request, given the hvac client. Not a functools.partial: its repr shows the arguments."""
@@ -45,7 +43,7 @@ class Vault:
         """
         try:
             answer = vault_answers.read(call(self._client))
-        except _FAILURES as exc:
+        except vault_answers.FAILURES as exc:
             failure = vault_answers.as_keyfs_error(exc, self.where)
         else:
             outage = vault_answers.outage(answer, self.where)
@@ -148,7 +146,7 @@ class _Transport(HTTPAdapter):
     def __init__(self, server_name: str | None) -> None:
         self._named: dict[str, Any] = {}
         if server_name is not None:
-            self._named = {"server_hostname": server_name, "assert_hostname": server_name}
+            self._named = {"server_hostname": server_name}
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in requests

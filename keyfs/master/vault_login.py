@@ -17,6 +17,7 @@ ACRA_TOKEN: Final = "VAULT_API_TOKEN"  # noqa: S105 - the name of a variable
 VAULT_TOKEN: Final = "VAULT_TOKEN"  # noqa: S105 - the name of a variable
 _SIZE_LIMIT: Final = 64 * 1024  # guessed: a token has some 100 characters, a JWT some 1,000
 _WORD: Final = re.compile(rb"[\x21-\x7e]+")
+_IN_ACRA_TOKEN: Final = f"environment variable {ACRA_TOKEN} (base64, as for Acra; plain it is {VAULT_TOKEN})"
 
 
 def token(login: Mapping[str, str]) -> Secret:
@@ -30,10 +31,10 @@ def token(login: Mapping[str, str]) -> Secret:
     """
     if "token_file" in login:
         return _private_file(login["token_file"], "token file")
-    if text := os.environb.get(ACRA_TOKEN.encode()):
-        return _acra_token(text)
-    if text := os.environb.get(VAULT_TOKEN.encode()):
-        return _word(text, f"environment variable {VAULT_TOKEN}")
+    if os.environ.get(ACRA_TOKEN):
+        return _word(_from_base64(os.environb[ACRA_TOKEN.encode()]), _IN_ACRA_TOKEN)
+    if os.environ.get(VAULT_TOKEN):
+        return _word(os.environb[VAULT_TOKEN.encode()], f"environment variable {VAULT_TOKEN}")
     path = Path("~/.vault-token").expanduser()
     if not path.exists():
         raise InvalidSettings(
@@ -52,10 +53,9 @@ def secret_id(login: Mapping[str, str]) -> Secret:
     if "secret_id_file" in login:
         return _private_file(login["secret_id_file"], "secret id file")
     name = login["secret_id_env"]
-    text = os.environb.get(os.fsencode(name))
-    if text is None:
+    if name not in os.environ:
         raise InvalidSettings(f"the secret id should be in the variable {name!r}, which is not set")
-    return _word(text, f"environment variable {name!r}")
+    return _word(os.environb[os.fsencode(name)], f"environment variable {name!r}")
 
 
 def service_account_token(login: Mapping[str, str]) -> Secret:
@@ -69,17 +69,12 @@ def service_account_token(login: Mapping[str, str]) -> Secret:
     return _word(_read(path, what, is_private=False), f"{what} {path}")
 
 
-def _acra_token(text: bytes) -> Secret:
+def _from_base64(text: bytes) -> bytes:
+    """What *text* encodes; nothing if it is no base64."""
     try:
-        decoded = binascii.a2b_base64(text.translate(None, b"\r\n"), strict_mode=True)
+        return binascii.a2b_base64(text.translate(None, b"\r\n"), strict_mode=True)
     except binascii.Error:
-        decoded = None
-    if decoded is None:
-        raise InvalidSettings(
-            f"environment variable {ACRA_TOKEN} is not base64, as Acra wants it (base64 -w0); a plain token "
-            f"belongs into {VAULT_TOKEN}"
-        )
-    return _word(decoded, f"what environment variable {ACRA_TOKEN} holds as base64")
+        return b""
 
 
 def _private_file(path: str, what: str) -> Secret:
@@ -88,10 +83,12 @@ def _private_file(path: str, what: str) -> Secret:
 
 def _word(text: bytes, source: str) -> Secret:
     """*text* without the blanks around it; as a header it must be one visible word."""
-    text = text.strip()
-    if _WORD.fullmatch(text) is None:
+    secret = Secret(text.strip())
+    is_word = _WORD.fullmatch(secret.view()) is not None
+    del text  # a traceback may show the variables of its frames; nobody above has one for it
+    if not is_word:
         raise InvalidSettings(f"{source} holds no login for Vault: one word of visible characters is meant")
-    return Secret(text)
+    return secret
 
 
 def _read(path: str, what: str, *, is_private: bool) -> bytes:

@@ -108,7 +108,7 @@ def clean_path(scheme: str, path: str) -> str:
     """
     path = path.strip("/")
     if any(part in ("", ".", "..") for part in path.split("/")) or not path.isprintable():
-        raise InvalidSettings(f"'{scheme}:' needs a path in Vault, such as {scheme}:secret/acra/keys")
+        raise InvalidSettings(f"'{scheme}:' needs a path in Vault, {scheme}:MOUNT/NAME, without . and ..")
     return path
 
 

@@ -17,21 +17,22 @@ MODULES = sorted(
 
 # Not every machine has them: libthemis is in no registry, and without it `import pythemis.scell` fails; a
 # slim installation leaves out the clients of stores and key services it does not use.
-OPTIONAL = ["pythemis", "boto3", "botocore", "redis"]
+OPTIONAL = ["pythemis", "boto3", "botocore", "redis", "hvac", "requests"]
 
 # Their business is one of those packages; nobody imports them but who has named a store or a key there.
-DRIVERS = ("keyfs.store.redis", "keyfs.testing.redis_")
-WITHOUT = [name for name in MODULES if not name.startswith(DRIVERS) or name == "keyfs.store.redis_uri"]
+DRIVERS = ("keyfs.store.redis", "keyfs.testing.redis_", "keyfs.master.vault")
+NO_DRIVERS = {"keyfs.store.redis_uri", "keyfs.master.vault_login", "keyfs.master.vault_settings"}
+WITHOUT = [name for name in MODULES if not name.startswith(DRIVERS) or name in NO_DRIVERS]
 
 # What a command that only prints a line must not wait for, or fail without.
-HEAVY = ["boto3", "botocore", "redis", "trio", "pyfuse3", "rich", "pythemis", "cryptography"]
+HEAVY = ["boto3", "botocore", "redis", "hvac", "trio", "pyfuse3", "rich", "pythemis", "cryptography"]
 
 BLOCK = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {names!r}:
-            raise ImportError(f"{{name}} is blocked", name=name)
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
 sys.meta_path.insert(0, Missing())
 """
 
@@ -64,6 +65,26 @@ print(code, err.getvalue())
     assert code == "2"
     assert line.strip().count("\n") == 0
     assert "python3 -m pip install redis" in line
+
+
+@pytest.mark.parametrize("missing", [["hvac"], ["hvac", "requests"]])
+@pytest.mark.parametrize(("scheme", "uri"), [("vault", "vault:a/b"), ("vault-transit", "vault-transit:a")])
+def test_a_key_service_whose_package_is_missing_is_one_line_with_the_extra(
+    missing: list[str], scheme: str, uri: str
+) -> None:
+    said = run_python(
+        BLOCK.format(names=missing)
+        + f"""
+from keyfs.errors import InvalidSettings
+from keyfs.master.registry import open_provider
+try:
+    open_provider({uri!r}, "v1")
+except InvalidSettings as exc:
+    print(exc)
+"""
+    )
+    line = f"{scheme!r} master keys need the Python package hvac: python3 -m pip install 'keyfs[vault]'"
+    assert said == f"{line}\n"
 
 
 def test_the_block_blocks() -> None:
