@@ -82,6 +82,7 @@ class ApartMasterKey:
         self._layout = layout
         self._read_beside = read_beside
         self._within_s = within_s
+        self._described = uri.partition(":")[0].lower() + ":"  # what follows may hold a secret; it knows
         self._folder = "/"
         with contextlib.suppress(OSError):
             self._folder = os.getcwd()
@@ -98,7 +99,7 @@ class ApartMasterKey:
         with self._start() as process:
             assert process.stdout is not None  # noqa: S101 - _start told Popen to make it
             try:
-                return _read_answer(process.stdout.fileno(), deadline)
+                key, self._described = _read_answer(process.stdout.fileno(), deadline)
             except TimeoutError:
                 raise KeyServiceUnavailable(
                     f"{self.describe()} gave no master key within {self._within_s:g} s; see whether what it "
@@ -108,10 +109,11 @@ class ApartMasterKey:
                 self._refuse(process)
             finally:
                 _end(process)
+        return key
 
     def describe(self) -> str:
-        """The URI without its options."""
-        return self._uri.partition("?")[0]
+        """What the provider says there; its scheme alone before the first fetch."""
+        return self._described
 
     def _start(self) -> "subprocess.Popen[bytes]":
         request = {
@@ -159,7 +161,7 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)  # whatever else is printed is no answer
     try:
-        key = _fetch(request)
+        key, described = _fetch(request)
     except tuple(_ERRORS.values()) as exc:
         name = next(name for name, error in _ERRORS.items() if isinstance(exc, error))
         _send(answer, {"error": name, "message": " ".join(str(exc).split())})
@@ -169,13 +171,15 @@ def main() -> None:
         _send(answer, {"error": "MasterKeyUnavailable", "message": message})
     else:
         keys = [half for half in (key.encryption, key.signature) if half is not None]
-        _send(answer, {"warnings": key.warnings, "sizes": [len(half) for half in keys]}, keys)
+        header = {"described": described, "warnings": key.warnings, "sizes": [len(half) for half in keys]}
+        _send(answer, header, keys)
 
 
-def _fetch(request: Mapping[str, str]) -> MasterKey:
+def _fetch(request: Mapping[str, str]) -> tuple[MasterKey, str]:
     beside = request["beside"]
     text = None if beside is None else beside.encode("latin-1")
-    return open_provider(request["uri"], request["layout"], lambda _name: text).fetch()
+    provider = open_provider(request["uri"], request["layout"], lambda _name: text)
+    return provider.fetch(), provider.describe()
 
 
 def _send(descriptor: int, header: Mapping[str, object], keys: list[Secret] | None = None) -> None:
@@ -193,8 +197,8 @@ def _text_beside(uri: str, read_beside: ReadBeside | None) -> str | None:
     return None if text is None else text.decode("latin-1")
 
 
-def _read_answer(descriptor: int, deadline: float) -> MasterKey:
-    """The key in the answer.
+def _read_answer(descriptor: int, deadline: float) -> tuple[MasterKey, str]:
+    """The key in the answer, and what its provider says it is.
 
     Raises:
         TimeoutError: the deadline came first.
@@ -207,7 +211,8 @@ def _read_answer(descriptor: int, deadline: float) -> MasterKey:
     if "error" in header:
         raise _ERRORS[header["error"]](header["message"])
     keys = [Secret.adopt(_read(descriptor, allocate(size), deadline)) for size in header["sizes"]]
-    return MasterKey(keys[0], keys[1] if len(keys) > 1 else None, tuple(header["warnings"]))
+    key = MasterKey(keys[0], keys[1] if len(keys) > 1 else None, tuple(header["warnings"]))
+    return key, header["described"]
 
 
 def _read(descriptor: int, room: memoryview, deadline: float) -> memoryview:
