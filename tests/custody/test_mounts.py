@@ -46,7 +46,7 @@ class Site:
         return (self.place / "daemon.log").read_bytes()
 
 
-@pytest.fixture(params=["env", "file"])
+@pytest.fixture(params=["env", "file", "command"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, fuse_required: None) -> Site:
     environment = {
         "KEYFS_STORE": str(tmp_path / "keys"),
@@ -62,7 +62,9 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, fuse_required: None) ->
     if request.param == "env":
         environment["ACRA_MASTER_KEY"] = TEXT
     else:
-        environment["KEYFS_MASTER_KEY"] = f"file:{path}" if request.param == "file" else f"command:cat {path}"
+        environment["KEYFS_MASTER_KEY"] = (
+            f"file:{path}" if request.param == "file" else f"command:/bin/cat {path}"
+        )
     made = Site(tmp_path, environment)
     made.mountpoint.mkdir()
     return made
