@@ -145,7 +145,7 @@ def as_keyfs_error(exc: Exception, where: str) -> KeyfsError:
         return KeyServiceUnavailable(
             f"{where} broke off; if it wants a client certificate, name it with tls_cert="
         )
-    if isinstance(exc, requests.ConnectionError):
+    if isinstance(exc, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
         reasons = [error.strerror for error in behind if isinstance(error, OSError) and error.strerror]
         reason = f" ({reasons[-1]})" if reasons else ""
         return KeyServiceUnavailable(f"{where} cannot be reached{reason}")

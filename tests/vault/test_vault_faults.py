@@ -88,6 +88,12 @@ def test_a_host_that_no_resolver_knows_is_an_outage(vault: VaultDouble) -> None:
     assert "cannot be reached" in message
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_breaks_off_is_an_outage(vault: VaultDouble, status: int) -> None:
+    vault.faults[""] = Fault(status, b'{"data":', {"Content-Length": "100"})
+    assert "cannot be reached" in refused(KeyServiceUnavailable, uri(vault))
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed_and_the_token_goes_nowhere(vault: VaultDouble, status: int) -> None:
     with filled_vault() as stranger:
