@@ -92,7 +92,7 @@ def read(response: requests.Response) -> Answer:
     if response.content and response.status_code not in _REDIRECTS:
         try:
             document = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
     if not isinstance(document, dict):
         if response.status_code >= _SERVER or response.status_code in _LATER:

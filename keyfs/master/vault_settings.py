@@ -86,6 +86,7 @@ def parse_vault_uri(
     for option, variable in _VARIABLES.items():
         if value := os.environ.get(variable):
             options.setdefault(option, value)
+    _check_values(scheme, options)
     for option in _FILES:
         if option in options:  # the daemon changes its directory before it fetches again
             options[option] = os.path.abspath(options[option])
@@ -93,7 +94,7 @@ def parse_vault_uri(
         address=_address(scheme, options.get("address")),
         namespace=_namespace(options.get("namespace")),
         auth=options.get("auth", "token"),
-        auth_mount=options.get("auth_mount", options.get("auth", "token")).strip("/"),
+        auth_mount=_clean(options.get("auth_mount", options.get("auth", "token"))),
         login=_login(scheme, options),
         tls=_tls(options),
     )
@@ -106,10 +107,23 @@ def clean_path(scheme: str, path: str) -> str:
     Raises:
         InvalidSettings: it is empty or has an empty, `.` or `..` part, which URLs swallow.
     """
-    path = path.strip("/")
-    if any(part in ("", ".", "..") for part in path.split("/")) or not path.isprintable():
+    clean = _clean(path)
+    if not clean:
         raise InvalidSettings(f"'{scheme}:' needs a path in Vault, {scheme}:MOUNT/NAME, without . and ..")
-    return path
+    return clean
+
+
+def _clean(path: str) -> str:
+    """*path* without slashes around it; nothing if it is no path."""
+    path = path.strip("/")
+    is_sound = path.isprintable() and not any(part in ("", ".", "..") for part in path.split("/"))
+    return path if is_sound else ""
+
+
+def _check_values(scheme: str, options: Mapping[str, str]) -> None:
+    for option, value in options.items():
+        if not value.isprintable() or (option == "auth_mount" and not _clean(value)):
+            raise InvalidSettings(f"'{scheme}:' has a value of {option!r} that cannot be meant")
 
 
 def _refuse_secrets(scheme: str, rest: str) -> None:

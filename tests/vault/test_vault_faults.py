@@ -104,7 +104,8 @@ def test_a_redirect_is_not_followed_and_the_token_goes_nowhere(vault: VaultDoubl
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(200, b"<html>"), (200, b"[]"), (404, b"no page"), (400, b'"x"')]
+    ("status", "body"),
+    [(200, b"<html>"), (200, b"[]"), (200, b"[" * 100_000), (404, b"no page"), (400, b'"x"')],
 )
 def test_a_server_that_is_no_vault_is_a_wrong_address(vault: VaultDouble, status: int, body: bytes) -> None:
     vault.faults[""] = Fault(status, body)

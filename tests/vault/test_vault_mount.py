@@ -89,4 +89,5 @@ def test_a_sealed_vault_is_one_line_and_the_exit_code_of_an_outage(
     assert done.returncode == EXIT_NO_KEY_SERVICE
     assert done.stdout == b""
     assert done.stderr.decode().count("\n") == 1
+    assert TOKEN not in done.stderr.decode()
     assert "is sealed: run: vault operator unseal" in done.stderr.decode()
