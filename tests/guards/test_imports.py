@@ -17,15 +17,31 @@ MODULES = sorted(
 
 # Not every machine has them: libthemis is in no registry, and without it `import pythemis.scell` fails; a
 # slim installation leaves out the clients of stores and key services it does not use.
-OPTIONAL = ["pythemis", "boto3", "botocore", "redis", "hvac", "requests"]
+OPTIONAL = ["pythemis", "boto3", "botocore", "redis", "hvac", "requests", "pkcs11"]
 
 # Their business is one of those packages; nobody imports them but who has named a store or a key there.
-DRIVERS = ("keyfs.store.redis", "keyfs.testing.redis_", "keyfs.master.vault")
-NO_DRIVERS = {"keyfs.store.redis_uri", "keyfs.master.vault_login", "keyfs.master.vault_settings"}
+DRIVERS = ("keyfs.store.redis", "keyfs.testing.redis_", "keyfs.master.vault", "keyfs.master.pkcs11")
+NO_DRIVERS = {
+    "keyfs.store.redis_uri",
+    "keyfs.master.vault_login",
+    "keyfs.master.vault_settings",
+    "keyfs.master.pkcs11_uri",
+}
 WITHOUT = [name for name in MODULES if not name.startswith(DRIVERS) or name in NO_DRIVERS]
 
 # What a command that only prints a line must not wait for, or fail without.
-HEAVY = ["boto3", "botocore", "redis", "hvac", "trio", "pyfuse3", "rich", "pythemis", "cryptography"]
+HEAVY = [
+    "boto3",
+    "botocore",
+    "redis",
+    "hvac",
+    "pkcs11",
+    "trio",
+    "pyfuse3",
+    "rich",
+    "pythemis",
+    "cryptography",
+]
 
 BLOCK = """
 import sys
