@@ -133,7 +133,7 @@ assert caught
 
 def test_a_key_that_was_fetched_apart_is_not_found_here(tmp_path: Path) -> None:
     """The plug-in keeps it in ordinary memory, prints it, and lets nothing go."""
-    (tmp_path / "plug_core_module.py").write_text(f"""
+    (tmp_path / "plug_core_module.py").write_text("""
 from keyfs.core.secret import Secret
 from keyfs.master.base import MasterKey
 class Provider:
