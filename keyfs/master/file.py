@@ -76,7 +76,7 @@ def read_private(path: str, what: str, others: int, mend: str) -> Secret:
             os.close(descriptor)
     except OSError as exc:
         raise MasterKeyUnavailable(
-            f"{what} cannot be read ({exc.strerror}); mend that, or name another place with --master-key"
+            f"{what} cannot be read ({exc.strerror}); mend that, or name another place"
         ) from exc
     check_size(text, what)
     return text
@@ -135,7 +135,7 @@ def wait_for(descriptor: int, deadline: float) -> None:
 
 def _check(status: os.stat_result, what: str, others: int, mend: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise MasterKeyUnavailable(f"{what} is not a regular file; name the right one with --master-key")
+        raise MasterKeyUnavailable(f"{what} is not a regular file; name the right one")
     if status.st_mode & others:
         raise InsecurePermissions(
             f"{what} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); {mend}"

@@ -136,7 +136,7 @@ class Pkcs11Key:
         found = [token for token in tokens if _matches(token, self._uri.token)]
         if len(found) == 1:
             return found[0]
-        serials = ", ".join(f"{token.label!r} (serial {_serial(token)})" for token in found or tokens)
+        serials = ", ".join(sorted(f"{token.label!r} (serial {_serial(token)})" for token in found or tokens))
         if found:
             raise MasterKeyUnavailable(
                 f"{self.describe()} fits several tokens; add serial= of one: {serials}"
