@@ -9,7 +9,6 @@ read straight into memory of their own.
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from keyfs.errors import (
     MasterKeyUnavailable,
 )
 from keyfs.master.base import MasterKey, MasterKeyProvider, ReadBeside
+from keyfs.master.file import wait_for
 from keyfs.master.registry import ciphertext_of, open_provider
 
 IN_PROCESS: Final = frozenset({"env", "file", "credential", "fd"})
@@ -221,13 +221,9 @@ def _read(descriptor: int, room: memoryview, deadline: float) -> memoryview:
     Raises:
         TimeoutError, EOFError: as `_read_answer`.
     """
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
     done = 0
     while done < len(room):
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1000):
-            raise TimeoutError
+        wait_for(descriptor, deadline)
         count = os.readv(descriptor, [room[done:]])
         if not count:
             raise EOFError
