@@ -36,9 +36,7 @@ class SoftTPM:
         try:
             wait_until(lambda: all(path.exists() for path in sockets))
             yield
-            self.tool(
-                "shutdown", "-c"
-            )  # else the TPM takes the next start for an attack, and locks passwords
+            self.tool("shutdown", "-c")  # else the next start looks like an attack, and passwords lock
         finally:
             process.kill()
             process.wait(WITHIN_S)
