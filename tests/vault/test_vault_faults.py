@@ -88,6 +88,15 @@ def test_a_host_that_no_resolver_knows_is_an_outage(vault: VaultDouble) -> None:
     assert "cannot be reached" in message
 
 
+def test_a_connection_that_ends_without_an_answer_is_an_outage_and_not_tried_again(
+    vault: VaultDouble,
+) -> None:
+    vault.faults[""] = Fault(hangs=True)
+    vault.released.set()
+    assert "cannot be reached" in refused(KeyServiceUnavailable, uri(vault))
+    assert len(vault.seen) == 1
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_an_answer_that_breaks_off_is_an_outage(vault: VaultDouble, status: int) -> None:
     vault.faults[""] = Fault(status, b'{"data":', {"Content-Length": "100"})
@@ -133,6 +142,7 @@ def test_a_method_that_is_not_allowed_is_a_refusal(vault: VaultDouble) -> None:
         405, b'{"errors":["1 error occurred: unsupported operation"]}'
     )
     assert "answers 405 (unsupported operation)" in refused(MasterKeyUnavailable, uri(vault))
+    assert "auth/token/lookup-self" not in [seen.path for seen in vault.seen]
 
 
 def test_an_outage_between_two_fetches_ends_with_it(vault: VaultDouble) -> None:

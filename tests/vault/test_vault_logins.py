@@ -196,6 +196,21 @@ def test_an_app_role_logs_in_and_its_token_is_given_back(vault: VaultDouble, tmp
     assert list(vault.access.tokens) == [TOKEN]
 
 
+def test_a_login_sends_no_token_that_lies_around(
+    vault: VaultDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    private(tmp_path / ".vault-token", TOKEN)
+    assert opens(approle(vault, tmp_path))
+    assert TOKEN not in [seen.headers.get("X-Vault-Token") for seen in vault.seen]
+
+
+def test_a_vault_that_went_away_is_not_asked_to_take_a_token_back(vault: VaultDouble, tmp_path: Path) -> None:
+    vault.faults["secret/data/acra/keys"] = Fault(503)
+    assert "answers 503" in refused(KeyServiceUnavailable, approle(vault, tmp_path))
+    assert "auth/token/revoke-self" not in [seen.path for seen in vault.seen]
+
+
 def test_a_secret_id_may_be_in_a_variable(vault: VaultDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     text = uri(vault, auth="approle", role_id=ROLE_ID, secret_id_env="KEYFS_TEST_SECRET_ID")
     assert "which is not set" in refused(InvalidSettings, text)
@@ -254,36 +269,3 @@ def test_a_pod_without_a_service_account_is_one_line(vault: VaultDouble, tmp_pat
 def test_an_outage_at_the_login_is_an_outage(vault: VaultDouble, tmp_path: Path) -> None:
     vault.faults["auth/approle/login"] = Fault(502, b"<html>bad gateway</html>")
     assert "answers 502" in refused(KeyServiceUnavailable, approle(vault, tmp_path))
-
-
-# --- options ---
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (f"token={TOKEN}", "token_file=PATH"),
-        (f"auth=approle&secret_id={SECRET_ID}", "secret_id_file=PATH"),
-        (f"auth=kubernetes&jwt={JWT}", "jwt_file=PATH"),
-        ("auth=ldap", "auth=token|approle|kubernetes"),
-        ("role_id=x", "'role_id' with auth=approle only"),
-        ("auth=approle&role=x", "'role' with auth=kubernetes only"),
-        ("auth=approle&role_id=x", "needs role_id=ID and one of"),
-        ("auth=approle&secret_id_env=X", "needs role_id=ID and one of"),
-        ("auth=kubernetes", "needs role=NAME"),
-        ("tls_key=k", "no tls_cert"),
-        ("namespace=a%20b", "visible ASCII"),
-        ("token_file=%00", "value of 'token_file'"),
-        ("auth=approle&role_id=%0a&secret_id_env=X", "value of 'role_id'"),
-        ("auth=approle&role_id=x&secret_id_env=X&auth_mount=../sys", "value of 'auth_mount'"),
-        ("auth=kubernetes&role=x&auth_mount=/", "value of 'auth_mount'"),
-        ("adress=x", "has no option 'adress'"),
-        ("auth_mount=x", "with auth=approle|kubernetes only"),
-    ],
-)
-def test_an_option_that_does_not_fit_is_named_and_its_value_is_not(options: str, words: str) -> None:
-    assert words in refused(InvalidSettings, f"vault:secret/acra/keys?address=http://127.0.0.1:1&{options}")
-
-
-def test_a_uri_of_two_lines_is_refused() -> None:
-    assert "line breaks" in refused(InvalidSettings, "vault:secret/a\nb?address=http://127.0.0.1:1")

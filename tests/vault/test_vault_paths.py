@@ -40,6 +40,11 @@ def test_a_path_is_found_whatever_its_mount_is_called(vault: VaultDouble, path: 
     assert opens(uri(vault, path))
 
 
+def test_of_mounts_inside_each_other_the_longest_counts(vault: VaultDouble) -> None:
+    vault.mounts["team/a"] = KV1()
+    assert opens(uri(vault, "team/a/kv/acra/keys"))
+
+
 def test_the_requests_are_those_of_acra(vault: VaultDouble) -> None:
     assert opens(uri(vault))
     assert opens(uri(vault, "old/acra/keys"))
@@ -156,6 +161,7 @@ def test_a_value_that_is_no_text_is_refused_and_not_repeated(vault: VaultDouble,
     [
         ("v1", V1_TEXT[:-2], "not standard base64"),
         ("v1", V2_TEXT, "v1"),
+        ("v1", b"\xed\xa0\x80", "not standard base64"),
         ("v2", V1_TEXT, "v2"),
         ("v2", base64(b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY))), "equal"),
     ],
@@ -163,7 +169,7 @@ def test_a_value_that_is_no_text_is_refused_and_not_repeated(vault: VaultDouble,
 def test_what_is_no_master_key_of_the_layout_is_named_with_its_place(
     vault: VaultDouble, layout: str, text: bytes, words: str
 ) -> None:
-    store(vault).put("acra/keys", secret_of(text))
+    store(vault).put("acra/keys", {"acra_master_key": text.decode("utf-8", "surrogatepass")})
     message = refused(MasterKeyUnavailable, uri(vault), layout)
     assert f"field 'acra_master_key' of secret/acra/keys in Vault at {vault.address}" in message
     assert words in message

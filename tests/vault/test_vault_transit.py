@@ -170,8 +170,8 @@ def test_with_a_context_a_key_that_derives_is_made(vault: VaultDouble) -> None:
     assert key.unwrap(key.wrap(Secret(CANARY))).reveal() == CANARY
 
 
-@pytest.mark.parametrize("allowed", [{}, {"transit/keys/new": READ}])
-def test_a_token_that_may_not_make_keys_makes_none(
+@pytest.mark.parametrize("allowed", [{}, {"transit/keys/new": READ}, {"transit/keys/new": WRITE}])
+def test_a_token_that_may_not_see_and_make_keys_makes_none(
     vault: VaultDouble, allowed: dict[str, frozenset[str]]
 ) -> None:
     vault.access.tokens[TOKEN] = Token(allowed)
