@@ -15,8 +15,8 @@ DIRECTORY_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 # the errors below never echo one.
 _NAME = re.compile(r"(?!\.{1,2}\Z)[!-.0-9;-~]{1,43}", re.ASCII)
 
-# systemd 252 makes credentials 0400. It gives them to the unit's user by an access list, whose mask stat(2)
-# shows as the group's right to read; the group itself has none.
+# systemd makes credentials 0400. The unit's user owns them, or, where the file system has access lists, gets
+# the right by one; stat(2) shows its mask as the group's right to read, but the group has none.
 _OTHERS: Final = 0o037
 
 

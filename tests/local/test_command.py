@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from refused import refusal
 
-from keyfs.errors import InvalidSettings
+from keyfs.errors import InvalidSettings, KeyServiceUnavailable
 from keyfs.master import command
+from keyfs.master.apart import ApartMasterKey
 from keyfs.master.file import SIZE_LIMIT
 from keyfs.master.registry import open_provider
 from keyfs.testing.master_contract import CANARY, V1_TEXT, MasterKeyContract, Put, assert_no_secret
@@ -173,4 +174,12 @@ def test_what_a_program_leaves_behind_is_killed_when_it_ends(script: Script, tmp
     child = tmp_path / "child"
     uri = script(f"sleep 1000 >&- & echo $! > {child}; printf {V1_TEXT.decode()}")
     assert open_provider(uri, "v1").fetch().encryption.reveal() == CANARY
+    wait_until(lambda: is_zombie(child))
+
+
+def test_a_program_ends_with_the_process_apart_that_started_it(script: Script, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    uri = script(f"trap '' TERM\necho $$ > {child}; while :; do sleep 1; done")
+    with pytest.raises(KeyServiceUnavailable):
+        ApartMasterKey(uri, "v1", None, within_s=1.5).fetch()
     wait_until(lambda: is_zombie(child))
