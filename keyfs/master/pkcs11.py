@@ -18,7 +18,7 @@ from keyfs.core.secret import Secret
 from keyfs.custody import held, wipe_immutable
 from keyfs.errors import InvalidSettings, MasterKeyUnavailable
 from keyfs.master.file import OTHERS, close_to_others, read_private
-from keyfs.master.go_decoders import from_base64
+from keyfs.master.go_decoders import LINE_BREAKS, from_base64
 from keyfs.master.pkcs11_errors import UNOPENED, translated
 from keyfs.master.pkcs11_uri import Pkcs11URI, parse_pkcs11_uri
 
@@ -211,8 +211,10 @@ def _pin(path: str) -> str:
     """The PIN in a file, without the end of its line.
 
     Raises:
-        MasterKeyUnavailable, InsecurePermissions: as `read_private`; or it is not UTF-8.
+        MasterKeyUnavailable, InsecurePermissions: as `read_private`.
     """
     with read_private(path, f"PIN file {path}", OTHERS, close_to_others(path)) as text:
-        length = len(bytes(text.view()).rstrip(b"\r\n"))
-        return str(text.view()[:length], "utf-8", "replace")
+        view = text.view()
+        while view and view[-1] in LINE_BREAKS:  # no copy: the PIN is a secret, too
+            view = view[:-1]
+        return str(view, "utf-8", "replace")

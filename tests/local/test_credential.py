@@ -48,7 +48,9 @@ def test_without_a_credentials_directory_the_line_says_how_a_unit_gets_one(
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     if folder is not None:
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", folder)
-    assert "LoadCredentialEncrypted=acra.key:PATH" in refusal(URI)
+    message = refusal(URI)
+    assert message.startswith("no credentials directory")
+    assert "LoadCredentialEncrypted=acra.key:PATH" in message
 
 
 def test_a_credential_that_is_not_there_is_named_with_the_line_that_adds_it(folder: Path) -> None:
