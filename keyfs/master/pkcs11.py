@@ -107,15 +107,20 @@ class Pkcs11Key:
 
     @contextmanager
     def _session(self, *, writable: bool = False) -> Iterator[pkcs11.Session]:
+        with self._module() as module:
+            session = self._open(self._token(module), writable)
+            try:
+                yield session
+            finally:
+                with suppress(exceptions.PKCS11Error):  # with the module it ends in any case
+                    session.close()
+
+    @contextmanager
+    def _module(self) -> Iterator["lib"]:
         with _one_at_a_time, translated(self._uri):
             module = self._load()
             try:
-                session = self._open(self._token(module), writable)
-                try:
-                    yield session
-                finally:
-                    with suppress(exceptions.PKCS11Error):  # the next line ends it in any case
-                        session.close()
+                yield module
             finally:
                 with suppress(exceptions.PKCS11Error):
                     module.finalize()
