@@ -3,15 +3,19 @@
 A name is relative and has one to three parts joined by `/`; no part is empty, `.` or `..`.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from keyfs.errors import KeyfsError
+from keyfs.errors import InvalidName, KeyfsError
 
 DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
+TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside"})
+"""What lies beside a store already, where `write_beside` puts things."""
+_BESIDE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,25 @@ class Store(Protocol):
             ReadOnly: the medium cannot be written.
         """
 
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
+        """Let the blob that has all these *names* hold *data*, if it holds *expected*; nothing is archived.
+
+        Mode, owner and time stay: the key is the same, it is only sealed in another manner. A name that holds
+        *data* already is left alone, and the others become further names of what it names, so that a rewrite
+        that died half-way can be finished. Call it with the lock held. It is durable when the call returns. A
+        crash at any point leaves under each name the old bytes or the new ones, whole.
+
+        Returns:
+            Whether all names hold *data* now. If not, one of them held other bytes, or was gone: nothing is
+            changed. Only if that happened during the call, by someone who takes no lock, some of the other
+            names may hold *data*; what that someone wrote is never overwritten.
+
+        Raises:
+            StoreBusy: the lock ended meanwhile.
+            StoreFull: no room.
+            ReadOnly: the medium cannot be written.
+        """
+
     def delete(self, names: Iterable[str]) -> None:
         """Remove blobs; absent ones are no error. Call it with the lock held.
 
@@ -145,6 +168,26 @@ class Store(Protocol):
 
     def set_aside(self, name: str) -> None:
         """Move a blob out of the store to a place beside it, where no tool looks. Lock held."""
+
+    def read_beside(self, name: str) -> bytes | None:
+        """What `write_beside` and `append_beside` left under *name*, None for nothing.
+
+        Raises:
+            InvalidName: see `beside_name`.
+        """
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """Keep *data* beside the store, where no tool takes it for a key; durable, and never seen in part.
+
+        Needs no lock. Losing what lies there never loses a key.
+
+        Raises:
+            InvalidName: see `beside_name`.
+            StoreFull, ReadOnly: it cannot be written there.
+        """
+
+    def append_beside(self, name: str, line: bytes) -> None:
+        """Add a line to what is kept beside the store; *line* is without its end. Else as `write_beside`."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Exclude other keyfs writers, in this process and in others.
@@ -170,3 +213,14 @@ def parts_are_safe(name: str) -> bool:
     """Whether *name* obeys the form that this module's first lines state."""
     parts = name.split("/")
     return "\0" not in name and len(parts) <= DEPTH_LIMIT and not {"", ".", ".."}.intersection(parts)
+
+
+def beside_name(name: str) -> str:
+    """*name*, which can name something beside a store.
+
+    Raises:
+        InvalidName: it is not one part of lower-case letters, digits, dots and dashes, or it is taken.
+    """
+    if _BESIDE_NAME.fullmatch(name) is None or name in TAKEN_BESIDE:
+        raise InvalidName(f"{name!r} cannot name anything beside a key store")
+    return name

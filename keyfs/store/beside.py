@@ -1,4 +1,4 @@
-"""The sibling `D.keyfs/` of a key store `D`: lock, staging area, and what a repair set aside.
+"""The sibling `D.keyfs/` of a key store `D`: lock, staging area, what a repair set aside, and named files.
 
 Nothing of keyfs ever lies inside the key store: one extra file there can stop Acra from starting.
 Losing this directory never loses a key.
@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreBusy, StoreUnavailable
-from keyfs.store.files import Owner, make_directory, mount_id, move_copy
+from keyfs.store.files import (
+    Owner,
+    make_directory,
+    mount_id,
+    move_copy,
+    read_file,
+    sync_directory,
+    write_new,
+)
 from keyfs.store.os_errors import translated
 
 LOCK_WAIT_S: Final = 4.0
@@ -92,6 +100,42 @@ class Beside:
             if exc.errno != errno.EXDEV:
                 raise
             move_copy(path, target, self._owner)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Store.read_beside`."""
+        try:
+            with translated(f"read {self.path / name}"):
+                return read_file(self.path / name).data
+        except KeyNotFound:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store.write_beside`. Not by the staging area, which whoever takes the lock clears."""
+        new = self.path / f".{name}.{secrets.token_hex(8)}"
+        with self._to_write(name), ExitStack() as undo:
+            undo.callback(new.unlink, missing_ok=True)
+            write_new(new, data, 0o600, time.time_ns(), self._owner)
+            new.rename(self.path / name)
+            sync_directory(self.path)
+
+    def append(self, name: str, line: bytes) -> None:
+        """See `Store.append_beside`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._to_write(name), os.fdopen(os.open(self.path / name, flags, 0o600), "wb", 0) as file:
+            if self._owner is not None:
+                os.fchown(file.fileno(), self._owner.uid, self._owner.gid)
+            file.write(line + b"\n")
+            os.fsync(file.fileno())
+            sync_directory(self.path)
+
+    @contextmanager
+    def _to_write(self, name: str) -> Iterator[None]:
+        try:
+            with translated(f"write {self.path / name}"):
+                make_directory(self.path, self._owner)
+                yield
+        except KeyNotFound as exc:
+            raise StoreUnavailable(str(exc)) from exc
 
     def _acquire(self) -> ExitStack:
         give_up_at = time.monotonic() + self._lock_wait_s

@@ -1,30 +1,39 @@
 """The directory driver: one file per blob, switched by rename, archived by hard link."""
 
-import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, StoreInvalid, StoreUnavailable
-from keyfs.store.base import DEPTH_LIMIT, Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
+from keyfs.store.base import (
+    DEPTH_LIMIT,
+    Blob,
+    BlobStat,
+    Listing,
+    Replacement,
+    beside_name,
+    parent,
+    parts_are_safe,
+)
 from keyfs.store.beside import LOCK_WAIT_S, Beside
 from keyfs.store.files import (
-    DIRECTORY_MODE,
     NO_LINKS,
     blob_stat,
+    files_in,
     has_copy,
     link,
     make_directory,
     owner_to_give,
-    permissions,
     read_file,
     sync_directory,
     write_new,
 )
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import translated
+from keyfs.store.rewriting import rewrite
+from keyfs.store.roots import checked_directory, checked_root
 
 
 class DirectoryStore:
@@ -53,8 +62,8 @@ class DirectoryStore:
         on_step: Callable[[str], None] = lambda _step: None,
         lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
-        self._root = _checked_root(root)
-        self._public_root = self._root if public_root is None else _checked_directory(public_root)
+        self._root = checked_root(root)
+        self._public_root = self._root if public_root is None else checked_directory(public_root)
         self._is_public = is_public
         self._step = on_step
         self._owner = owner_to_give(self._root)
@@ -84,7 +93,7 @@ class DirectoryStore:
         path = self._path(directory)
         try:
             with self._medium(f"list {directory}"):
-                return {name: blob_stat(facts) for name, facts in _files_in(path, directory, {})}
+                return {name: blob_stat(facts) for name, facts in files_in(path, directory, {})}
         except KeyNotFound:
             return {}
 
@@ -135,6 +144,15 @@ class DirectoryStore:
                 sync_directory(directory)
         self._step("done")
 
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
+        """See `Store.rewrite`."""
+        paths = {name: self._path(name) for name in names}
+        try:
+            with self._medium(f"rewrite {names[0]}"):
+                return rewrite(paths, expected, data, self._beside.stage_path, self._step)
+        except KeyNotFound:
+            return False
+
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`."""
         for name in names:
@@ -149,6 +167,18 @@ class DirectoryStore:
         """See `Store.set_aside`: into `D.keyfs/set-aside/`."""
         with self._medium(f"set {name} aside"):
             self._beside.set_aside(self._path(name), name, self._step)
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See `Store.read_beside`: of `D.keyfs/NAME`."""
+        return self._beside.read(beside_name(name))
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """See `Store.write_beside`."""
+        self._beside.write(beside_name(name), data)
+
+    def append_beside(self, name: str, line: bytes) -> None:
+        """See `Store.append_beside`."""
+        self._beside.append(beside_name(name), line)
 
     def lock(self) -> AbstractContextManager[None]:
         """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
@@ -185,7 +215,7 @@ class DirectoryStore:
     def _walk(self, root: Path, directory: str, listing: Listing) -> None:
         depth = directory.count("/") + 1 if directory else 0
         subdirectories: list[str] = []
-        for name, facts in _files_in(root / directory, directory, listing.strays, subdirectories):
+        for name, facts in files_in(root / directory, directory, listing.strays, subdirectories):
             if self._is_misplaced(root, name):
                 listing.strays[name] = "private and public keys are split, and this one is in the wrong place"
             else:
@@ -252,43 +282,6 @@ class DirectoryStore:
         for directory in reversed(path.parents[: name.count("/")]):
             if make_directory(directory, self._owner):
                 undo.callback(_try, directory.rmdir)
-
-
-def _files_in(
-    path: Path, directory: str, strays: dict[str, str], subdirectories: list[str] | None = None
-) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(path) as entries:
-        found = [(f"{directory}/{entry.name}" if directory else entry.name, entry) for entry in entries]
-    for name, entry in found:
-        if entry.is_file(follow_symlinks=False):
-            with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
-                yield name, entry.stat(follow_symlinks=False)
-        elif not entry.is_dir(follow_symlinks=False):
-            strays[name] = "not a regular file"
-        elif subdirectories is not None:
-            subdirectories.append(name)
-
-
-def _checked_directory(path: Path) -> Path:
-    with translated(f"open the key store {path}"):
-        if not path.exists():
-            raise StoreInvalid(
-                f"there is no directory {path}: make a key store with keyfs init --store {path}"
-            )
-        if not path.is_dir():
-            raise StoreInvalid(f"{path} is not a directory")
-        # Two spellings of one directory must share one lock.
-        return path.resolve(strict=True)
-
-
-def _checked_root(path: Path) -> Path:
-    root = _checked_directory(path)
-    mode = permissions(root.stat())
-    if mode != DIRECTORY_MODE:
-        raise InsecurePermissions(
-            f"{path} has mode {mode:04o}; Acra and keyfs open a key store only with 0700: chmod 700 {path}"
-        )
-    return root
 
 
 def _try(action: Callable[[], None]) -> None:

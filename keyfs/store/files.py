@@ -1,8 +1,11 @@
 """Durable steps on single files: read whole, write new, link, move. Each is one promise."""
 
+import ctypes
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,10 @@ DIRECTORY_MODE: Final = 0o700
 NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 # Far above any key file; a larger one is not a key and is not loaded into memory.
 SIZE_LIMIT: Final = 1 << 20
+_AT_FDCWD: Final = -100  # linux/fcntl.h
+_RENAME_EXCHANGE: Final = 2  # linux/fs.h
+# What renameat2(2) says where the file system, or the kernel, exchanges no files.
+_NO_EXCHANGE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,12 @@ def permissions(facts: os.stat_result) -> int:
 
 
 def read_file(path: Path) -> Blob:
+    """As `read_whole`, with what a store tells about exactly those bytes."""
+    data, facts = read_whole(path)
+    return Blob(data, blob_stat(facts))
+
+
+def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
     """All bytes of a regular file and the facts about exactly those bytes.
 
     Raises:
@@ -65,7 +78,7 @@ def read_file(path: Path) -> Blob:
         if facts.st_size > SIZE_LIMIT:
             raise MaterialCorrupt(f"{path.name} is no key file: {facts.st_size} bytes are too many for one")
         with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
-            return Blob(file.readall(), blob_stat(facts))
+            return file.readall(), facts
     finally:
         os.close(fd)
 
@@ -132,6 +145,46 @@ def link(path: Path, target: Path) -> bool:
             raise
         return False
     return True
+
+
+def exchange(path: Path, other: Path) -> bool:
+    """Let two files change places, in one step (renameat2(2)); False where that cannot be done.
+
+    Raises:
+        OSError: as rename(2); ENOENT if one of them is not there.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    at = ctypes.c_int(_AT_FDCWD)
+    if call(at, os.fsencode(path), at, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def files_in(
+    path: Path, directory: str, strays: dict[str, str], subdirectories: list[str] | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """The regular files in a directory that is called *directory* in names, with their facts.
+
+    What is neither file nor directory goes to *strays*, with the reason; directories to *subdirectories*.
+
+    Raises:
+        OSError: as opendir(3) and stat(2).
+    """
+    with os.scandir(path) as entries:
+        found = [(f"{directory}/{entry.name}" if directory else entry.name, entry) for entry in entries]
+    for name, entry in found:
+        if entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
+                yield name, entry.stat(follow_symlinks=False)
+        elif not entry.is_dir(follow_symlinks=False):
+            strays[name] = "not a regular file"
+        elif subdirectories is not None:
+            subdirectories.append(name)
 
 
 def has_copy(directory: Path, blob: Blob) -> bool:

@@ -11,12 +11,13 @@ unless `wait=N` in the URI has each write acknowledged only when N replicas have
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
+from keyfs.store.redis_beside import RedisBeside
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
 from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
@@ -66,6 +67,7 @@ class RedisStore:
                 raise
         self._lock = RedisLock(self._client, f"{place.prefix}.keyfs/lock")
         self._rotation = Rotation(self._client, self._lock, place.wait)
+        self._beside = RedisBeside(self._client, f"{place.prefix}.keyfs/", place.wait)
 
     def now_ns(self) -> int:
         """See `Store.now_ns`: one server's clock, so that stamps of several hosts are in order."""
@@ -140,6 +142,22 @@ class RedisStore:
         with translated(f"write {os.fsdecode(switches[0].key)}"):
             (self._rotation.in_order if self._is_cluster else self._rotation.at_once)(switches)
 
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
+        """See `Store.rewrite`: one transaction; in a cluster one for each name."""
+        keys = [self._key(name) for name in names]
+        is_plain = self._is_plain(names[0])
+
+        def is_old(value: bytes | None) -> bool:
+            if value is None:
+                return False
+            with suppress(MaterialCorrupt):
+                return (plain(value) if is_plain else decode(names[0], value)).data == expected
+            return False
+
+        with translated(f"rewrite {names[0]}"):
+            work = self._rotation.rewrite_in_order if self._is_cluster else self._rotation.rewrite
+            return work(keys, is_old, self._encoded(names[0], data))
+
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`."""
         keys = [self._key(name) for name in names]
@@ -162,6 +180,21 @@ class RedisStore:
             value = self._client.get(key)
             self._client.set(target, value)
             swap(self._client, {key: value}, {key: None})
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See `Store.read_beside`: of `PREFIX.keyfs/NAME`."""
+        with translated(f"read {name} beside the key store"):
+            return self._beside.read(beside_name(name))
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """See `Store.write_beside`."""
+        with translated(f"write {name} beside the key store"):
+            self._beside.write(beside_name(name), data)
+
+    def append_beside(self, name: str, line: bytes) -> None:
+        """See `Store.append_beside`."""
+        with translated(f"write {name} beside the key store"):
+            self._beside.append(beside_name(name), line)
 
     def lock(self) -> AbstractContextManager[None]:
         """See `Store.lock`."""

@@ -1,6 +1,6 @@
-"""Rotation in Redis: archive what is superseded, and switch."""
+"""Writing in Redis: rotation archives what is superseded, and switches; a rewrite only switches."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -74,6 +74,33 @@ class Rotation:
             raise
         for item in others:
             self._swap(item.key, now[item.key], item.value)
+
+    def rewrite(self, keys: Sequence[bytes], is_old: Callable[[bytes | None], bool], value: bytes) -> bool:
+        """Let *keys* hold *value*, all at once, if all that do not hold it yet are as *is_old* says.
+
+        Raises:
+            StoreBusy: the lock ended; nothing was changed.
+            StoreUnavailable, MaterialCorrupt, redis.RedisError, OSError: as `swap`.
+        """
+        now = fetch(self._client, [self._lock.key, *keys])
+        self._lock.demand(now[self._lock.key])
+        new = {key: value for key in keys if now[key] != value}
+        if not all(is_old(now[key]) for key in new):
+            return False
+        return swap(self._client, now, new, also=[self._lock.renewal], replicas=self._replicas)
+
+    def rewrite_in_order(
+        self, keys: Sequence[bytes], is_old: Callable[[bytes | None], bool], value: bytes
+    ) -> bool:
+        """As `rewrite`, for a cluster: a crash on the way leaves some keys as they were, others done."""
+        self._lock.renew()
+        now = fetch(self._client, keys)
+        left = {key: now[key] for key in keys if now[key] != value}
+        if not all(map(is_old, left.values())):
+            return False
+        return all(
+            swap(self._client, {key: old}, {key: value}, replicas=self._replicas) for key, old in left.items()
+        )
 
     def _swap(self, key: bytes, old: bytes | None, new: bytes) -> None:
         if old != new and not swap(self._client, {key: old}, {key: new}, replicas=self._replicas):

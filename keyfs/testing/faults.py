@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -113,6 +113,10 @@ class FaultyStore:
         """See `Store.supersede`."""
         self._pass("supersede", lambda: self._store.supersede(replacements))
 
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
+        """See `Store.rewrite`."""
+        return self._pass("rewrite", lambda: self._store.rewrite(names, expected, data))
+
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`."""
         self._pass("delete", lambda: self._store.delete(names))
@@ -120,6 +124,18 @@ class FaultyStore:
     def set_aside(self, name: str) -> None:
         """See `Store.set_aside`."""
         self._pass("set_aside", lambda: self._store.set_aside(name))
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See `Store.read_beside`."""
+        return self._pass("read_beside", lambda: self._store.read_beside(name))
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """See `Store.write_beside`."""
+        self._pass("write_beside", lambda: self._store.write_beside(name, data))
+
+    def append_beside(self, name: str, line: bytes) -> None:
+        """See `Store.append_beside`."""
+        self._pass("append_beside", lambda: self._store.append_beside(name, line))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

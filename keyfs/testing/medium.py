@@ -13,6 +13,7 @@ class Medium:
     def __init__(self) -> None:
         self.blobs: dict[str, Blob] = {}
         self.aside: list[Blob] = []
+        self.beside: dict[str, bytes] = {}
         self.strays: dict[str, str] = {}
         self.is_gone = False
         self.guard = threading.RLock()  # makes each call one step

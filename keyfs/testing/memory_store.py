@@ -1,11 +1,11 @@
 """`MemoryStore`: a verified fake. It passes the suite that every driver passes, and needs no medium."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, parent, parts_are_safe
+from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
@@ -76,6 +76,21 @@ class MemoryStore:
             for item in plan:
                 self.medium.put(item.name, item.data, item.mode, item.mtime_ns)
 
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
+        """See `Store.rewrite`."""
+        with self._at(*names) as blobs:
+            if not all(name in blobs and blobs[name].data in (expected, data) for name in names):
+                return False
+            done = {_face(blobs[name]): name for name in names if blobs[name].data == data}
+            for name in [name for name in names if blobs[name].data != data]:
+                old = blobs[name]
+                if _face(old) in done:
+                    self.medium.set(name, blobs[done[_face(old)]])
+                else:
+                    self.medium.put(name, data, old.stat.mode, old.stat.mtime_ns)
+                    done[_face(old)] = name
+        return True
+
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`."""
         for name in names:
@@ -87,6 +102,19 @@ class MemoryStore:
         with self._at(name):
             self.medium.aside.append(self.get(name))
             self.medium.set(name, None)
+
+    def read_beside(self, name: str) -> bytes | None:
+        """See `Store.read_beside`."""
+        return self.medium.beside.get(beside_name(name))
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """See `Store.write_beside`."""
+        self.medium.beside[beside_name(name)] = data
+
+    def append_beside(self, name: str, line: bytes) -> None:
+        """See `Store.append_beside`."""
+        with self.medium.guard:
+            self.write_beside(name, (self.read_beside(name) or b"") + line + b"\n")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -110,3 +138,8 @@ class MemoryStore:
             if self.medium.is_gone:
                 raise StoreUnavailable("the memory store is gone")
             yield self.medium.blobs
+
+
+def _face(blob: Blob) -> tuple[int, int | None]:
+    """What stays as it is when a blob is rewritten."""
+    return blob.stat.mode, blob.stat.mtime_ns

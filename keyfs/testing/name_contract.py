@@ -8,7 +8,7 @@ import pytest
 
 from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.store.base import Store
-from keyfs.testing.store_steps import contents, delete, put, set_aside
+from keyfs.testing.store_steps import contents, delete, put, rewrite, set_aside
 
 ODD_NAMES: Final = (
     *("a*b", "a?b", "[ab]", "a[!x]b", "a]b", "50%", "%2F", "a%s", "a:b", "a b", " a", "a ", ".a", "a.b.c"),
@@ -54,6 +54,8 @@ class NameContract:
             lambda: put(store, "a", b"1", name),
             lambda: delete(store, name),
             lambda: set_aside(store, name),
+            lambda: rewrite(store, name, b"0", b"1"),
+            lambda: rewrite(store, "a", b"0", b"1", name),
         ]
         for call in calls:
             with pytest.raises(KeyNotFound):

@@ -7,7 +7,7 @@ from typing import Final
 from keyfs.store.base import Replacement
 from keyfs.store.redis import RedisStore
 from keyfs.store.redis_uri import parse_redis_uri
-from keyfs.testing.store_steps import MTIME_NS, delete, put, set_aside
+from keyfs.testing.store_steps import MTIME_NS, delete, put, rewrite, set_aside
 
 READS: Final[dict[str, Callable[[RedisStore], object]]] = {
     "now_ns": lambda s: s.now_ns(),
@@ -17,12 +17,16 @@ READS: Final[dict[str, Callable[[RedisStore], object]]] = {
     "stat_many": lambda s: s.stat_many(["key", "absent"]),
     "get": lambda s: s.get("key"),
     "get_many": lambda s: s.get_many(["key", "absent"]),
+    "read_beside": lambda s: s.read_beside("note"),
     "watch": lambda s: s.watch().close(),
 }
 """Whatever only looks."""
 WRITES: Final[dict[str, Callable[[RedisStore], object]]] = {
     "lock": lambda s: s.lock().__enter__(),
     "supersede": lambda s: put(s, "key", b"new", "key.old/1"),
+    "rewrite": lambda s: rewrite(s, "key", s.get("key").data, b"new"),
+    "write_beside": lambda s: s.write_beside("note", b"new"),
+    "append_beside": lambda s: s.append_beside("log", b"line"),
     "set_aside": lambda s: set_aside(s, "key"),
     "delete": lambda s: delete(s, "key"),
 }

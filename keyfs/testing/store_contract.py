@@ -20,11 +20,12 @@ import pytest
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
 from keyfs.store.base import Listing, Replacement, Store
 from keyfs.testing.name_contract import NameContract
-from keyfs.testing.store_steps import MTIME_NS, contents, delete, put, set_aside, while_writing
+from keyfs.testing.rewrite_contract import RewriteContract
+from keyfs.testing.store_steps import MTIME_NS, contents, delete, put, rewrite, set_aside, while_writing
 from keyfs.testing.watch_contract import WatchContract
 
 
-class StoreContract(NameContract, WatchContract):
+class StoreContract(NameContract, RewriteContract, WatchContract):
     """Named blobs on one medium."""
 
     passwords: ClassVar[tuple[str, ...]] = ()
@@ -269,6 +270,7 @@ class StoreContract(NameContract, WatchContract):
             lambda: put(store, "key", b"1", "key.old/1"),
             lambda: delete(store, "key"),
             lambda: set_aside(store, "key"),
+            lambda: rewrite(store, "key", b"0", b"1"),
         ]
         for call in calls:
             with pytest.raises(StoreUnavailable):

@@ -28,6 +28,12 @@ def set_aside(store: Store, name: str) -> None:
         store.set_aside(name)
 
 
+def rewrite(store: Store, name: str, expected: bytes, data: bytes, *others: str) -> bool:
+    """Let a blob with these names hold other bytes, as a change of the master key does."""
+    with store.lock():
+        return store.rewrite([name, *others], expected, data)
+
+
 def contents(store: Store) -> dict[str, bytes]:
     """Every blob's bytes by name."""
     return {name: store.get(name).data for name in store.list_all().blobs}

@@ -10,10 +10,10 @@ from typing import Final
 import pytest
 
 from keyfs.store.base import Changes, Store, Watch
-from keyfs.testing.store_steps import delete, put, set_aside
+from keyfs.testing.store_steps import delete, put, rewrite, set_aside
 
 ARRIVAL_S: Final = 10.0
-Change = Callable[[Store], None]
+Change = Callable[[Store], object]
 CHANGES: Final[dict[str, tuple[Change, set[str]]]] = {
     "a new blob": (lambda s: put(s, "new", b"1"), {"new"}),
     "a new blob in a new directory": (lambda s: put(s, "folder/new", b"1"), {"folder/new"}),
@@ -31,6 +31,11 @@ CHANGES: Final[dict[str, tuple[Change, set[str]]]] = {
     ),
     "a deletion": (lambda s: delete(s, "key"), {"key"}),
     "a deletion from the archive": (lambda s: delete(s, "kept.old/1"), {"kept.old/1"}),
+    "rewritten bytes": (lambda s: rewrite(s, "key", b"0", b"2"), {"key"}),
+    "rewritten bytes in the archive": (
+        lambda s: rewrite(s, "kept.old/1", b"0", b"2"),
+        {"kept.old/1"},
+    ),
     "a blob set aside": (lambda s: set_aside(s, "key"), {"key"}),
 }
 

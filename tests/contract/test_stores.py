@@ -5,6 +5,8 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from keyfs.layout.v1_names import is_public
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
@@ -43,6 +45,14 @@ class TestSplitDirectoryStore(StoreContract):
     def take_away(self, place: Path) -> None:
         shutil.rmtree(place / "private")
         shutil.rmtree(place / "public")
+
+
+class TestDirectoryStoreWithoutExchange(TestDirectoryStore):
+    """As on a medium where two files cannot change places: the kernel says EINVAL for a flag it has not."""
+
+    @pytest.fixture(autouse=True)
+    def no_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("keyfs.store.files._RENAME_EXCHANGE", 1 << 7)
 
 
 @cache
