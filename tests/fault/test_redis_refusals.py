@@ -17,7 +17,7 @@ from keyfs.testing.redis_stores import READS, WRITES, open_redis, put_after, red
 from keyfs.testing.store_steps import contents, put
 
 PASSWORD = "c4n4ry-p4ssw0rd"
-READER = f"user reader on >{PASSWORD} %R~ks/* +get +mget +type +exists +scan +time +@connection"
+READER = f"user reader on >{PASSWORD} %R~ks/* %R~ks.keyfs/* +get +mget +type +exists +scan +time +@connection"
 LOCKER = f"user locker on >{PASSWORD} %R~ks/* ~ks.keyfs/* +@all"
 STRANGER = f"user stranger on >{PASSWORD} ~elsewhere/* +@all"
 DEAF = f"user deaf on >{PASSWORD} ~* +@all -client"
