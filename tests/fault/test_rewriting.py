@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from dying import Change, Place, become_nobody, beside, die_at, give_to_nobody, in_memory, need_root, start
@@ -17,6 +19,13 @@ from keyfs.layout.v1_names import is_public
 from keyfs.store.directory import DirectoryStore
 from keyfs.testing.store_steps import contents, put, rewrite
 
+# What a function of keyfs calls, or that it is called.
+STEPS = {
+    ("write_new", "fsync"): "bytes are durable",
+    ("exchange", "call"): "exchanged",
+    ("sync_directory", "fsync"): "names are durable",
+    ("unlink", "unlink"): "old bytes are removed",
+}
 OLD, NEW, THEIRS = b"old", b"new", b"theirs"
 both = pytest.mark.parametrize("is_mount", [True, False], ids=["store is a mount", "parent is a mount"])
 
@@ -81,6 +90,31 @@ def test_a_rewrite_that_dies_leaves_the_old_bytes_or_the_new_ones_and_can_be_rep
             assert len(death.steps) >= 3 + len(names)
             break
     assert {(OLD,) * len(names), (NEW,) * len(names)} <= seen
+
+
+# --- loss of power ---
+
+
+def test_new_bytes_are_on_the_disk_before_they_are_named_and_the_old_ones_until_then(root: Path) -> None:
+    """A profile function sees what is called, in order; nothing of keyfs is replaced."""
+    place = place_with(root, "key", "key.old/1")
+    store, seen = store_of(place), []
+
+    def note(frame: FrameType, event: str, function: object) -> None:
+        call = (frame.f_code.co_name, getattr(function, "__name__", "") if event == "c_call" else event)
+        if call in STEPS:
+            seen.append(STEPS[call])
+
+    with store.lock():
+        outer = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            assert store.rewrite(["key", "key.old/1"], OLD, NEW)
+        finally:
+            sys.setprofile(outer)
+    steps = [name for name, _ in itertools.groupby(seen)]
+    assert steps == ["bytes are durable", "exchanged", "names are durable", "old bytes are removed"]
+    assert seen.count("names are durable") == 2
 
 
 # --- others, who take no lock ---
