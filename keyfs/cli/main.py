@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "master-key": "keyfs.cli.master:master_key",
     "mount": "keyfs.cli.mount:mount",
     "read": "keyfs.cli.keys:read",
+    "rekey": "keyfs.cli.rekey:rekey",
     "rotate": "keyfs.cli.keys:rotate",
     "status": "keyfs.cli.status:status",
     "umount": "keyfs.cli.mount:umount",
