@@ -26,7 +26,8 @@ class BlobStat:
     mtime_ns: int | None  # when these bytes were written; None where the medium keeps no time
     mode: int  # permission bits; 0o600 where the medium has none
     # Equal identities mean the same bytes: at any one moment, and at any time under one name. An archived
-    # blob keeps its identity; that of a blob that is gone may be given to another one later.
+    # blob keeps its identity; that of a blob that is gone may be given to another one later. A blob
+    # that is rewritten twice may have the one it had at first: the same key, but perhaps other bytes.
     identity: str
 
 
