@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from wrapping_site import TEXTS, master_key, site, transit, transit_vault
 
 from keyfs.core.secret import Secret
 from keyfs.master.encoding import encode_v1
+from keyfs.testing.mounted import keyfs_environment
 from keyfs.testing.vault_double import VaultDouble
 
 WRITING = {"POST", "PUT", "DELETE"}
@@ -133,6 +136,27 @@ def test_what_appears_meanwhile_is_not_overwritten(
     assert "is there already, and is left as it is" in said
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(os.listdir(tmp_path)) == ["dangling", "folder", "keys", "keys.keyfs", "taken"]
+
+
+@pytest.mark.parametrize("place", ["file:{}/raced", "store:raced"])
+def test_of_many_at_once_one_keeps_its_key(
+    environment: dict[str, str], vault: VaultDouble, tmp_path: Path, place: str
+) -> None:
+    uri = f"vault-transit:acra?from={place.format(tmp_path)}"
+    command = [sys.executable, "-m", "keyfs", "master-key", "generate", "--wrap", uri]
+    racing = [
+        subprocess.Popen(command, env=keyfs_environment(environment), stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    told = [process.communicate(timeout=60)[1].decode() for process in racing]
+    assert sorted(process.returncode for process in racing) == [0, 5, 5, 5], told
+    assert sum("is there already" in line for line in told) == 3
+    assert len(requests_that_change(vault)) >= 2, "one at least has come to wrap and unwrap"
+    assert (
+        "opens: a v1 master key"
+        in master_key("unwrap-check", "--master-key", uri, environment=environment).err
+    )
+    assert not list(tmp_path.glob(".keyfs-*"))
 
 
 def test_a_medium_without_hard_links_keeps_it_too(

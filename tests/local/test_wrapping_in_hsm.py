@@ -1,14 +1,12 @@
 """`keyfs master-key` with a real wrapping key, one in SoftHSM2, in processes of their own."""
 
 import base64
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from softhsm import SoftHSM
 
-from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
+from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.stores import RealStore, restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -83,25 +81,3 @@ def test_what_is_wrapped_already_is_not_taken_for_a_plain_key(
     assert "env:ACRA_MASTER_KEY holds no master key, but one that pkcs11:" in err
     again, _ = said("wrap", "--wrap", hsm.uri(), "--master-key", hsm.uri(), environment=wrapped)
     assert again not in ("", text)
-
-
-@pytest.mark.parametrize("place", ["store:raced", "file:{}/raced"])
-def test_of_many_at_once_one_keeps_its_key(
-    hsm: SoftHSM, environment: dict[str, str], store: RealStore, tmp_path: Path, place: str
-) -> None:
-    said("wrap", "--wrap", hsm.uri(), "--create", environment=environment)
-    uri = hsm.uri(options=f"&from={place.format(tmp_path)}")
-    command = [sys.executable, "-m", "keyfs", "master-key", "generate", "--wrap", uri]
-    racing = [
-        subprocess.Popen(command, env=keyfs_environment(environment), stderr=subprocess.PIPE)
-        for _ in range(4)
-    ]
-    told = [process.communicate(timeout=60)[1].decode() for process in racing]
-    assert sorted(process.returncode for process in racing) == [0, 5, 5, 5]
-    assert sum("is there already" in line for line in told) == 3
-    own_key = environment | {"KEYFS_STORE": "", "KEYFS_MASTER_KEY": uri}
-    if place.startswith("store"):
-        own_key["KEYFS_STORE"] = store.uri  # sealed with another key than the one that was made
-    _, err = said("unwrap-check", environment=own_key, code=8 if place.startswith("store") else 0)
-    assert "opens" in err
-    assert not list(tmp_path.glob(".keyfs-*"))
