@@ -1,6 +1,5 @@
 """The composition root: settings in, wired key store out. The only importer of concrete drivers."""
 
-import logging
 import os
 import re
 from dataclasses import dataclass
@@ -9,15 +8,13 @@ from typing import Final
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
-from keyfs.core.secret import Secret
 from keyfs.errors import AccessDenied, InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
 from keyfs.layout.detect import MARKER, layout_name
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
-from keyfs.logs import event
-from keyfs.master.env import EnvironmentMasterKey
-from keyfs.master.registry import DEFAULT_URI, open_provider
-from keyfs.seal.registry import open_sealer
+from keyfs.master.registry import DEFAULT_URI
+from keyfs.master_keys import MasterKeys
+from keyfs.seal.protection import Protections
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import DIRECTORY_MODE
@@ -25,18 +22,18 @@ from keyfs.store.os_errors import translated
 from keyfs.store.redis_uri import SCHEMES as REDIS_SCHEMES
 from keyfs.store.redis_uri import parse_redis_uri
 
-_log = logging.getLogger(__name__)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+]*):(.*)", re.DOTALL)
 _PUBLIC: Final = "?public="
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Which key store, how it is opened, and what of it is shown. *master_key* None lists only."""
+    """Which key store, how it is opened, and what of it is shown."""
 
     store: str
-    master_key: str | None = DEFAULT_URI
+    master_key: str | None = DEFAULT_URI  # or several, separated by commas; None to list only
     legacy: bool = False
+    wait_s: float = 0.0  # for a key service that does not answer
 
 
 def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
@@ -45,29 +42,23 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
     Raises:
         InvalidSettings, StoreInvalid, InsecurePermissions, AccessDenied, StoreUnavailable: the place.
         LayoutUnsupported: it holds a layout v2.
-        MasterKeyUnavailable: no usable master key where the URI points.
+        MasterKeyUnavailable, KeyServiceUnavailable: no usable master key where the URI points.
     """
+    keys, writer, _ = open_renewable(access)
+    return keys, writer
+
+
+def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | None]:
+    """As `open_keys`; and what fetches the master keys again."""
     store = open_store(access.store)
-    layout = layout_name(_marker(store))
-    if layout != "v1":
-        raise LayoutUnsupported(
-            f"{store.describe()} has layout {layout}: layout {layout} is not supported yet"
-        )
-    key = None if access.master_key is None else _fetch(access.master_key, layout)
-    sealer = None if key is None else open_sealer(key)
-    keys = KeyStore(store, LayoutV1(legacy=access.legacy), sealer)
-    return keys, RingWriter(keys)
-
-
-def hide_master_key(uri: str | None) -> None:
-    """Where *uri* names a variable, take it out of this process for good; it is still fetched from there.
-
-    Raises:
-        InvalidSettings: that is no name of a variable.
-    """
-    scheme, _, name = (uri or "").partition(":")
-    if scheme.lower() == "env":
-        EnvironmentMasterKey(name, "v1").hide()
+    layout = _known_layout(store)
+    if access.master_key is None:
+        keys = KeyStore(store, LayoutV1(legacy=access.legacy), None)
+        return keys, RingWriter(keys), None
+    master_keys = MasterKeys(access.master_key, layout, store.read_beside)
+    protection = Protections(master_keys.fetch(access.wait_s))
+    keys = KeyStore(store, LayoutV1(legacy=access.legacy, all_cells=protection.is_local), protection)
+    return keys, RingWriter(keys), master_keys
 
 
 def open_store(uri: str) -> Store:
@@ -148,6 +139,15 @@ def _scheme(uri: str) -> str:
     return "" if match is None else match[1].lower()
 
 
+def _known_layout(store: Store) -> str:
+    layout = layout_name(_marker(store))
+    if layout != "v1":
+        raise LayoutUnsupported(
+            f"{store.describe()} has layout {layout}: layout {layout} is not supported yet"
+        )
+    return layout
+
+
 def _marker(store: Store) -> bytes | None:
     try:
         return store.get(MARKER).data
@@ -155,10 +155,3 @@ def _marker(store: Store) -> bytes | None:
         return None
     except AccessDenied as exc:  # the first look at the store: say which one, not only which file in it
         raise AccessDenied(f"{store.describe()}: {exc}") from exc
-
-
-def _fetch(uri: str, layout: str) -> Secret:
-    key = open_provider(uri, layout).fetch()
-    for warning in key.warnings:
-        event(_log, logging.WARNING, "master_key.suspicious", reason=warning)
-    return key.encryption

@@ -25,6 +25,7 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     log_level: str | None = None
     log_file: str | None = None
     serve_stale: str | None = None
+    wait: str | None = None
 
 
 def load(path: str) -> FileSettings:

@@ -9,7 +9,8 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -26,7 +27,7 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
-from keyfs.errors import InvalidMaterial, KeyfsError, KeyNotFound, OperationRefused
+from keyfs.errors import InvalidMaterial, KeyfsError, KeyNotFound, OperationRefused, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
 from keyfs.logs import event
 from keyfs.offload import Offload
@@ -132,7 +133,9 @@ class KeyBroker:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
         opened, version = await self._read(node.ref, node.version, node.half)
-        return Snapshot(opened.material, self.tree.key_facts(node, version))
+        facts = self.tree.key_facts(node, version)
+        # Where the blob does not tell, only the key itself says how long it is.
+        return Snapshot(opened.material, replace(facts, size=len(opened.material)))
 
     async def stage(self, node: Node, *, truncate: bool) -> StagedWrite:
         """A handle's write in the making, from the current value or from nothing.
@@ -220,16 +223,25 @@ class KeyBroker:
         return self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
 
     async def _read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:
-        """Opened here once the sealed bytes are in memory; cold ones are fetched together with others'."""
+        """Opened here once its bytes are in memory, where no KMS is asked; cold ones are fetched together."""
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
             await self._fetcher.warm(
                 *(part for part in (version.secret, version.part(half)) if part is not None)
             )
-            if not self._keys.reader.is_warm(version, half):
-                return await self._offload.read(self._keys.read, ref, version_id, half)
-        return self._keys.read(ref, version_id, half)
+        here = self._read_here(ref, version_id, half)
+        if here is not None:
+            return here
+        return await self._offload.read(self._keys.read, ref, version_id, half)
+
+    def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
+        """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
+        version = self._keys.ring(ref).version(version_id)
+        if self._keys.opens_here and self._keys.reader.is_warm(version, half):
+            with suppress(UnsealFailed):  # it may have been sealed anew: the thread fetches it again
+                return self._keys.reader.open(ref, version, half), version
+        return None
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.reader import BlobReader
 from keyfs.broker.second_names import second_names
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
-from keyfs.errors import KeyfsError, KeyNotFound, MasterKeyWrong, MaterialCorrupt, UnsealFailed
+from keyfs.errors import (
+    KeyfsError,
+    KeyNotFound,
+    KeyServiceUnavailable,
+    MasterKeyUnavailable,
+    MasterKeyWrong,
+    MaterialCorrupt,
+    UnsealFailed,
+)
 from keyfs.layout.base import KeyRing, KeyVersion
 
 PROOF_TRIES: Final = 64  # blobs tried before a master key is called wrong; a guess
@@ -51,21 +60,30 @@ class Report:
         return all(f.is_note or f.is_repaired for f in self.findings)
 
 
-def verify_master_key(keys: KeyStore) -> None:
+def verify_master_key(keys: KeyStore, reader: BlobReader | None = None) -> None:
     """Try the master key on current blobs until one opens.
+
+    Args:
+        keys: loaded.
+        reader: has the master key that is tried; that of *keys* when None.
 
     Raises:
         MasterKeyWrong: there are blobs, and it opens none of those tried.
+        MasterKeyUnavailable: a KMS has no key for any of those tried, or does not let us use them.
+        KeyServiceUnavailable: a KMS does not answer.
     """
-    tried: list[str] = []
+    tried: dict[str, KeyfsError] = {}
     for ring in keys.rings():
-        verdict = _opens(keys, ring)
-        if verdict:
-            return
-        if verdict is False:
-            tried.append(str(ring.ref))
+        try:
+            if _opens(reader or keys.reader, ring):
+                return
+        except (UnsealFailed, MasterKeyUnavailable) as exc:
+            tried[str(ring.ref)] = exc
         if len(tried) >= PROOF_TRIES:
             break
+    for refusal in tried.values():
+        if isinstance(refusal, MasterKeyUnavailable):
+            raise refusal
     if tried:
         raise MasterKeyWrong(
             f"the master key opens none of the {len(tried)} keys tried (first: {min(tried)}): "
@@ -73,19 +91,23 @@ def verify_master_key(keys: KeyStore) -> None:
         )
 
 
-def _opens(keys: KeyStore, ring: KeyRing) -> bool | None:
-    """Whether the master key opens the current version; None where nothing can be told from it."""
+def _opens(reader: BlobReader, ring: KeyRing) -> bool:
+    """Whether the current version opens; not where nothing can be told from it.
+
+    Raises:
+        UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable: it does not.
+    """
     version = ring.current
     if version is None or version.secret is None or not version.secret.is_sealed:
-        return None
-    try:
-        keys.reader.open(ring.ref, version, Half.SECRET).material.wipe()
-    except UnsealFailed:
         return False
+    try:
+        reader.open(ring.ref, version, Half.SECRET).material.wipe()
+    except (UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable):
+        raise
     except MaterialCorrupt:
         return True  # it opened; what is wrong with it, check tells
     except KeyfsError:
-        return None
+        return False
     return True
 
 

@@ -59,8 +59,8 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
     What changes at the source meanwhile is copied in a further round.
 
     Args:
-        source: loaded, with a sealer: each blob is opened before it is copied.
-        target: loaded, with a sealer: each blob is read back and opened after it was written.
+        source: loaded, with its master key: each blob is opened before it is copied.
+        target: loaded, with its master key: each blob is read back and opened after it was written.
         progress: told the number of keys done and of all keys.
 
     Raises:

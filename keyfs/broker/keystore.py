@@ -13,34 +13,39 @@ from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyfsError, KeyNotFound
+from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
-from keyfs.seal.base import Sealer
+from keyfs.seal.protection import Protections
 from keyfs.store.base import Store, Watch
 
 READ_TRIES: Final = 3
 
 
 class KeyStore:
-    """One key store: a store, its layout, and a sealer when there is a master key.
+    """One key store: a store, its layout, and how its keys are sealed.
 
     Args:
         store: the medium.
         layout: what its names mean.
-        sealer: opens and seals; None allows listing only.
+        protection: opens and seals; None allows listing only.
     """
 
-    def __init__(self, store: Store, layout: Layout, sealer: Sealer | None) -> None:
+    def __init__(self, store: Store, layout: Layout, protection: Protections | None) -> None:
         self.store = store
         self.layout = layout
-        self.sealer = sealer
+        self.protection = protection
         self.mutex = threading.RLock()
-        self.reader = BlobReader(store, layout, sealer)
+        self.reader = BlobReader(store, layout, protection)
         self.index = Index(layout, self.reader.proves)
         self._watch: Watch | None = None
         self._is_refreshing = False
         self._written: KeyRef | None = None
         self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
+
+    @property
+    def opens_here(self) -> bool:
+        """Whether nobody else is asked to open a blob, so that it takes microseconds."""
+        return self.protection is None or self.protection.is_local
 
     def load(self) -> None:
         """List everything.
@@ -134,13 +139,14 @@ class KeyStore:
         """The key material of one half of one version.
 
         A blob that another program replaces between our look and our read is looked at again, so that the
-        version returned is that of the material.
+        version returned is that of the material. One in memory that does not open is fetched again: what was
+        sealed anew twice may be known by its first name and facts.
 
         Raises:
             KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt,
             StoreUnavailable, AccessDenied: see those classes.
         """
-        tries = READ_TRIES
+        tries, is_anew = READ_TRIES, False
         while True:
             version = self.ring(ref).version(version_id)
             tries -= 1
@@ -152,6 +158,11 @@ class KeyStore:
             except KeyNotFound:
                 if not tries:
                     raise
+            except UnsealFailed:
+                if is_anew:
+                    raise
+                is_anew = True
+                self.reader.forget(version)
             self.relist(ref)
 
     def relist(self, ref: KeyRef, touched: Iterable[str] = ()) -> KeyRing | None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from keyfs.core.names import Half
-from keyfs.core.purposes import SYMMETRIC_SIZE, Purpose, Shape
+from keyfs.core.purposes import PRIVATE_SIZES, SYMMETRIC_SIZE, Purpose, Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidMaterial, MaterialCorrupt
 from keyfs.seal.containers import check_private, check_public
@@ -11,7 +11,6 @@ from keyfs.seal.keypair import generate_pair, generate_symmetric, public_from_pr
 
 NEWLINE: Final = b"\n"
 _PRIVATE_TAG: Final = b"REC2"
-_PRIVATE_SIZES: Final = (44, 45)
 
 
 def normalise(purpose: Purpose, data: bytes) -> Secret:
@@ -23,7 +22,7 @@ def normalise(purpose: Purpose, data: bytes) -> Secret:
     Raises:
         InvalidMaterial: wrong length or form.
     """
-    sizes = _PRIVATE_SIZES if purpose.is_pair else (SYMMETRIC_SIZE,)
+    sizes = PRIVATE_SIZES if purpose.is_pair else (SYMMETRIC_SIZE,)
     if len(data) not in sizes and data.endswith(NEWLINE) and len(data) - 1 in sizes:
         data = data[:-1]
     if len(data) not in sizes:
@@ -41,7 +40,7 @@ def normalise(purpose: Purpose, data: bytes) -> Secret:
 
 def size_limit(purpose: Purpose) -> int:
     """The most bytes that `normalise` can accept, newline included."""
-    return (_PRIVATE_SIZES[-1] if purpose.is_pair else SYMMETRIC_SIZE) + len(NEWLINE)
+    return (PRIVATE_SIZES[-1] if purpose.is_pair else SYMMETRIC_SIZE) + len(NEWLINE)
 
 
 def expected_prefix(purpose: Purpose) -> bytes:

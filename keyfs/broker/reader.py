@@ -22,7 +22,7 @@ from keyfs.errors import (
 )
 from keyfs.layout.base import KeyVersion, Layout, Part, Slot
 from keyfs.logs import event
-from keyfs.seal.base import Sealer
+from keyfs.seal.protection import Protections
 from keyfs.store.base import Blob, BlobStat, Store
 
 # Sealed bytes only; a key file has at most a few hundred.
@@ -47,10 +47,10 @@ class BlobReader:
     only a blob of that identity is taken from memory.
     """
 
-    def __init__(self, store: Store, layout: Layout, sealer: Sealer | None) -> None:
+    def __init__(self, store: Store, layout: Layout, protection: Protections | None) -> None:
         self._store = store
         self._layout = layout
-        self._sealer = sealer
+        self._protection = protection
         self._lock = threading.Lock()  # the caches below are not safe for threads
         # By name: the facts that the index had when the blob was fetched, and the blob.
         self._cache: LRUCache[str, tuple[BlobStat, Blob]] = LRUCache(
@@ -69,6 +69,14 @@ class BlobReader:
         with self._lock:
             known = self._derived.get(version.secret.name)
             return known is not None and known[0] == version.secret.stat
+
+    def forget(self, version: KeyVersion) -> None:
+        """Fetch this version's blobs anew when they are asked for next."""
+        names = [part.name for part in (version.secret, version.public) if part is not None]
+        with self._lock:
+            for name in names:
+                self._cache.pop(name, None)
+                self._derived.pop(name, None)
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -176,10 +184,10 @@ class BlobReader:
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:
-        if self._sealer is None:
+        if self._protection is None:
             raise MasterKeyUnavailable(f"{ref} is sealed: give the master key with --master-key")
         try:
-            return self._sealer.unseal(blob, self._layout.context(ref))
+            return self._protection.unseal(blob, self._layout.label(ref))
         except UnsealFailed as exc:
             raise UnsealFailed(f"{name} does not open: it is damaged, or sealed for another key") from exc
 

@@ -217,11 +217,12 @@ class RingWriter:
 
     def _sealed(self, ref: KeyRef, material: Secret) -> bytes:
         """The blob for *material*, proved to open again before anything is switched to it."""
-        if self._keys.sealer is None:
+        protection = self._keys.protection
+        if protection is None:
             raise MasterKeyUnavailable(f"{ref} cannot be sealed: give the master key with --master-key")
-        context = self._keys.layout.context(ref)
-        blob = self._keys.sealer.seal(material, context)
-        with self._keys.sealer.unseal(blob, context) as proof:
+        label = self._keys.layout.label(ref)
+        blob = protection.seal(material, label)
+        with protection.unseal(blob, label) as proof:
             if proof != material:
                 raise UnsealFailed(
                     f"the new blob for {ref} does not open to what was sealed: nothing was changed"

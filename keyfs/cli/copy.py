@@ -8,7 +8,7 @@ from keyfs import app, logs
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
 from keyfs.cli.exitcodes import EXIT_CODES, OK
-from keyfs.cli.options import config_option, legacy_option, log_level_option, master_key_option
+from keyfs.cli.options import config_option, legacy_option, log_level_option, master_key_option, wait_option
 from keyfs.cli.progress import progress_bar
 
 
@@ -16,19 +16,20 @@ from keyfs.cli.progress import progress_bar
 @config_option
 @master_key_option
 @legacy_option
+@wait_option
 @log_level_option
 @click.argument("source", metavar="SRC-URI")
 @click.argument("target", metavar="DST-URI")
-def copy(*, master_key: str, legacy: bool, log_level: str, source: str, target: str) -> int:
+def copy(*, master_key: str, legacy: bool, wait: float, log_level: str, source: str, target: str) -> int:
     """Copy every key with its history, from a directory to Redis or back, still sealed.
 
     Can be stopped and run again. Every blob is opened before and after; different bytes at the destination
     are never overwritten. A directory has to be made first, with keyfs init.
     """
     logs.configure(log_level, "stderr")
-    here, _ = app.open_keys(app.Access(source, master_key, legacy))
+    here, _ = app.open_keys(app.Access(source, master_key, legacy, wait))
     with closing(here):
-        there, _ = app.open_keys(app.Access(target, master_key, legacy))
+        there, _ = app.open_keys(app.Access(target, master_key, legacy, wait))
         with closing(there):
             for keys in (here, there):
                 keys.load()

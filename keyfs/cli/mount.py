@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import select
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,9 @@ from keyfs.cli.daemon import in_background
 from keyfs.cli.exitcodes import OK
 from keyfs.cli.main import report_errors
 from keyfs.cli.options import Invocation, opens_key_store
+from keyfs.core.durations import seconds
 from keyfs.custody import forbid_core_dumps
-from keyfs.errors import InvalidSettings, MountFailed
+from keyfs.errors import MountFailed
 from keyfs.fs.mount import MountPlan
 from keyfs.fs.mounts import place_of, status_of, unmount
 from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint
@@ -24,8 +24,6 @@ from keyfs.service import run_service
 
 END_WAIT_S: Final = 10.0
 _OURS: Final = {"ro", "rw", "allow_other"}
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 
 
 @click.command(short_help="Mount a key store.")
@@ -103,15 +101,8 @@ def _plan(
         read_only or "ro" in words,
         allow_other or "allow_other" in words,
         tuple(word for word in words if word not in _OURS),
-        _seconds(serve_stale),
+        seconds(serve_stale),
     )
-
-
-def _seconds(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise InvalidSettings(f"{text!r} is no time: write a number and s, m, h or d, as in 15m")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _background(plan: MountPlan, access: app.Access, ready: Callable[[], None], log: tuple[str, str]) -> int:

@@ -11,6 +11,7 @@ from keyfs import app, logs
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.config import as_defaults, load_or_default
+from keyfs.core.durations import seconds
 from keyfs.errors import InvalidSettings
 from keyfs.master.registry import DEFAULT_URI
 
@@ -39,10 +40,19 @@ store_option = click.option(
 master_key_option = click.option(
     "--master-key",
     envvar="KEYFS_MASTER_KEY",
-    metavar="URI",
+    metavar="URI[,URI…]",
     default=DEFAULT_URI,
     show_default=True,
-    help="Where the master key is: env:NAME or file:PATH.",
+    help="Where the master key is: env:NAME, file:PATH, awskms:KEY, …; of several, the first seals.",
+)
+wait_option = click.option(
+    "--wait",
+    envvar="KEYFS_WAIT",
+    metavar="TIME",
+    default="0",
+    show_default=True,
+    callback=lambda _ctx, _param, text: seconds(text),
+    help="How long to wait for a KMS or Vault that does not answer yet: 30s, 5m.",
 )
 legacy_option = click.option(
     "--legacy", envvar="KEYFS_LEGACY", is_flag=True, help="Show keys of programs that Acra no longer ships."
@@ -85,14 +95,21 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def invoked(
-        *, store: str | None, master_key: str, legacy: bool, log_level: str, **others: object
+        *, store: str | None, master_key: str, legacy: bool, wait: float, log_level: str, **others: object
     ) -> object:
         logs.configure(log_level, "stderr")
-        access = app.Access(required_store(store), master_key, legacy)
+        access = app.Access(required_store(store), master_key, legacy, wait)
         return command(Invocation(access, log_level), **others)
 
     wrapped: Callable[..., Any] = invoked
-    for option in (log_level_option, legacy_option, master_key_option, store_option, config_option):
+    for option in (
+        log_level_option,
+        legacy_option,
+        wait_option,
+        master_key_option,
+        store_option,
+        config_option,
+    ):
         wrapped = option(wrapped)
     return wrapped
 

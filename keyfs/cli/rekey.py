@@ -15,10 +15,18 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rekey import RekeyReport
 from keyfs.broker.rekey import rekey as rekey_store
 from keyfs.cli.exitcodes import EXIT_CODES, OK
-from keyfs.cli.options import config_option, json_option, log_level_option, required_store, store_option
+from keyfs.cli.options import (
+    config_option,
+    json_option,
+    log_level_option,
+    required_store,
+    store_option,
+    wait_option,
+)
 from keyfs.cli.progress import progress_bar
 from keyfs.errors import InvalidSettings, KeyfsError
 from keyfs.logs import event
+from keyfs.master.registry import split_uris
 
 _log = logging.getLogger(__name__)
 
@@ -38,16 +46,26 @@ _log = logging.getLogger(__name__)
     "--to", "new", envvar="KEYFS_TO", metavar="URI[,URI…]", required=True, help="The master key from now on."
 )
 @click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only count. Writes nothing.")
+@wait_option
 @json_option
 @log_level_option
-def rekey(*, store: str | None, old: str, new: str, dry_run: bool, as_json: bool, log_level: str) -> int:
+def rekey(
+    *,
+    old: str,
+    new: str,
+    dry_run: bool,
+    as_json: bool,
+    **where: Any,  # noqa: ANN401 - the options that all commands have, named below
+) -> int:
     """Seal every version of every key under another master key, or another way of sealing.
 
     Can be stopped and run again. Every new blob is opened before it takes the old one's place. Give every
     mount --master-key NEW,OLD before, and NEW alone when this has ended with exit code 0.
     """
-    logs.configure(log_level, "stderr")
-    keys, _ = app.open_keys(app.Access(required_store(store), _all_of(old, new), legacy=True))
+    logs.configure(where["log_level"], "stderr")
+    store = required_store(where["store"])
+    access = app.Access(store, _all_of(old, new), legacy=True, wait_s=where["wait"])
+    keys, _ = app.open_keys(access)
     with closing(keys):
         keys.load()
         verify_master_key(keys)
@@ -65,8 +83,8 @@ def _all_of(old: str, new: str) -> str:
     Raises:
         InvalidSettings: they are the same.
     """
-    target, *others = [*new.split(","), *old.split(",")]
-    if set(old.split(",")) == {target}:
+    target, *others = [*split_uris(new), *split_uris(old)]
+    if set(split_uris(old)) == {target}:
         raise InvalidSettings("--from and --to are the same master key: there is nothing to do")
     return ",".join([target, *(uri for uri in others if uri != target)])
 

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Final
 
 SYMMETRIC_SIZE: Final = 32
+PRIVATE_SIZES: Final = (44, 45)
+"""A private key container; Themis writes the longer one, but a number may have a leading zero byte less."""
 
 
 class Shape(Enum):

@@ -14,7 +14,7 @@ import trio
 
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.tree import CONTROL_DIRECTORY
-from keyfs.errors import MountFailed
+from keyfs.errors import KeyfsError, MountFailed
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
 from keyfs.logs import event
@@ -49,17 +49,25 @@ class MountPlan:
         return ",".join((*chosen, *self.extra, "subtype=keyfs"))
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a mount calls in its life."""
+
+    on_ready: Callable[[], None]  # when a file under the mount could be opened
+    renew: Callable[[], None]  # in a thread, to fetch the master keys again
+
+
 def serve(
     plan: MountPlan,
     operations: KeyfsOperations,
     broker: KeyBroker,
     watch: Watch,
     outsider: Outsider,
-    on_ready: Callable[[], None],
+    hooks: Hooks,
 ) -> None:
     """Mount, answer until unmounted or told to stop by SIGTERM or SIGINT, unmount.
 
-    SIGHUP stops a mount at a terminal, which is going away; a daemon goes on.
+    SIGHUP stops a mount at a terminal, which is going away; a daemon fetches its master keys anew.
 
     Args:
         plan: checked by `keyfs.fs.preflight`.
@@ -67,12 +75,12 @@ def serve(
         broker: what they ask.
         watch: the broker's source of changes.
         outsider: opens files under the mount for us.
-        on_ready: called when a file under the mount could be opened.
+        hooks: called on the way.
 
     Raises:
         MountFailed: the kernel refuses, or the mount does not answer.
     """
-    failures = trio.run(_serve, plan, operations, broker, watch, outsider, on_ready)
+    failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure
 
@@ -83,7 +91,7 @@ async def _serve(
     broker: KeyBroker,
     watch: Watch,
     outsider: Outsider,
-    on_ready: Callable[[], None],
+    hooks: Hooks,
 ) -> list[MountFailed]:
     # Until `_announce` has opened a file: `keyfs mount` must not succeed when it is stopped before that.
     failures = [MountFailed(f"stopped before {plan.mountpoint} was ready")]
@@ -92,9 +100,9 @@ async def _serve(
         _mount(operations, plan)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_on_signal, signals)
+                nursery.start_soon(_obey_signals, signals, hooks.renew)
                 nursery.start_soon(broker.follow, watch)
-                nursery.start_soon(_announce, outsider, plan.mountpoint, on_ready, failures)
+                nursery.start_soon(_announce, outsider, plan.mountpoint, hooks.on_ready, failures)
                 operations.wake_watchers(plan.mountpoint, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 nursery.cancel_scope.cancel()
@@ -133,14 +141,27 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
         os.close(kept)
 
 
-async def _stop_on_signal(signals: AsyncIterable[int]) -> None:
-    async for number in signals:
-        if number == signal.SIGHUP and not os.isatty(0):
-            event(_log, logging.INFO, "hangup.ignored")  # a daemon's "reload"; there is nothing to reload yet
-            continue
-        event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
-        pyfuse3.terminate()
-        return
+async def _obey_signals(signals: AsyncIterable[int], renew: Callable[[], None]) -> None:
+    one_at_a_time = trio.CapacityLimiter(1)
+    async with trio.open_nursery() as nursery:
+        async for number in signals:
+            if number == signal.SIGHUP and not os.isatty(0):
+                nursery.start_soon(_renew, renew, one_at_a_time)
+                continue
+            event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
+            pyfuse3.terminate()
+            nursery.cancel_scope.cancel()
+
+
+async def _renew(renew: Callable[[], None], one_at_a_time: trio.CapacityLimiter) -> None:
+    """A daemon's "reload". What goes wrong is told to the log: nobody else would hear of it."""
+    try:
+        # At the end of the mount it is not waited for: it changes nothing but our own memory.
+        await trio.to_thread.run_sync(renew, abandon_on_cancel=True, limiter=one_at_a_time)
+    except KeyfsError as exc:
+        event(_log, logging.WARNING, "master_key.kept", reason=str(exc))
+    else:
+        event(_log, logging.INFO, "master_key.renewed")
 
 
 async def _announce(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyNotFound
@@ -109,8 +110,8 @@ class Layout(Protocol):
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """The ring that these blobs make up."""
 
-    def context(self, ref: KeyRef) -> bytes:
-        """The associated data under which the ring's secret parts are sealed."""
+    def label(self, ref: KeyRef) -> Label:
+        """What the ring's secret parts are tied to when they are sealed."""
 
     def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
         """Nothing, if the ring's names fit on a medium with that limit.

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from keyfs.core.label import Label
 from keyfs.core.names import KeyRef
-from keyfs.core.purposes import PURPOSES
+from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import LAST_NS, NANOSECONDS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
 from keyfs.layout.base import KeyRing, Part, RingPlaces, Slot
@@ -26,15 +27,23 @@ TEMPORARY_DIGITS: Final = 10
 PUBLIC_STAMP_DELAY_NS: Final = 100_000
 # Leaves room for the stamps of the rotations to come.
 FOLLOWED_NS: Final = LAST_NS - 365 * 86_400 * NANOSECONDS
+# Whose key in a KMS seals the keys without a client.
+_KMS_OWNERS: Final = {POISON_RECORD: "poison", POISON_RECORD_SYM: "poison", AUDIT_LOG: "audit_log"}
 
 
 class LayoutV1:
-    """The v1 layout; with *legacy*, keys of programs that Acra no longer ships are shown too."""
+    """The v1 layout.
+
+    Args:
+        legacy: show keys of programs that Acra no longer ships, too.
+        all_cells: whether every sealed blob is a Secure Cell, whose size tells that of the key.
+    """
 
     name = "v1"
 
-    def __init__(self, *, legacy: bool = False) -> None:
+    def __init__(self, *, legacy: bool = False, all_cells: bool = True) -> None:
         self._legacy = legacy
+        self._all_cells = all_cells
         self.purposes = tuple(p for p in PURPOSES if legacy or not p.is_legacy)
 
     def slots(self, name: str) -> tuple[Slot, ...]:
@@ -56,11 +65,18 @@ class LayoutV1:
 
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`."""
-        return build_ring(ref, blobs)
+        return build_ring(ref, blobs, all_cells=self._all_cells)
 
-    def context(self, ref: KeyRef) -> bytes:
-        """The client id, or the fixed relative path of a global key; never the purpose."""
-        return (secret_name(ref) if ref.client is None else ref.client).encode("ascii")
+    def label(self, ref: KeyRef) -> Label:
+        """Context: the client id, or the fixed relative path of a global key; never the purpose.
+
+        Acra's KMS key: `acra_` and the client id, for every kind of key that a client has; both poison keys
+        share one, and legacy keys have none.
+        """
+        context = secret_name(ref) if ref.client is None else ref.client
+        owner = _KMS_OWNERS.get(ref.purpose, ref.client or "")
+        is_without = ref.purpose.is_legacy or not owner
+        return Label(context.encode("ascii"), "" if is_without else f"acra_{owner}")
 
     def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
         """See `Layout.check_writable`."""

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Final
 
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.purposes import Shape
+from keyfs.core.purposes import PRIVATE_SIZES, SYMMETRIC_SIZE, Shape
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
 from keyfs.layout.base import KeyRing, KeyVersion, Part, Slot
 from keyfs.seal.cell import plaintext_size
@@ -24,12 +24,18 @@ PAIR_WINDOW_NS: Final = 2 * NANOSECONDS
 Retired = dict[str, Part]
 
 
-def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
-    """The ring made up by *blobs*; a slot's name and stat become a part."""
+def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]], *, all_cells: bool = True) -> KeyRing:
+    """The ring made up by *blobs*; a slot's name and stat become a part.
+
+    Args:
+        ref: of the ring.
+        blobs: where each lies, by what it may be.
+        all_cells: whether every sealed blob is a Secure Cell.
+    """
     current: dict[Half, Part] = {}
     retired: dict[Half, Retired] = {Half.SECRET: {}, Half.PUBLIC: {}}
     for slot, (name, stat) in blobs.items():
-        part = _part(ref, slot.half, name, stat)
+        part = _part(ref, slot.half, name, stat, all_cells=all_cells)
         if slot.stamp is None:
             current[slot.half] = part
         else:
@@ -96,9 +102,16 @@ def _is_near(private: str, public: str) -> bool:
     return 0 <= parse_stamp(public) - parse_stamp(private) <= PAIR_WINDOW_NS
 
 
-def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
+def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat, *, all_cells: bool) -> Part:
     is_sealed = half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
-    return Part(name, stat, is_sealed, plaintext_size(stat.size) if is_sealed else stat.size)
+    return Part(name, stat, is_sealed, _key_size(ref, stat, all_cells) if is_sealed else stat.size)
+
+
+def _key_size(ref: KeyRef, stat: BlobStat, all_cells: bool) -> int:
+    """How long the sealed key is. The ciphertext of a KMS does not tell: then as keys of its kind are."""
+    size = plaintext_size(stat.size)
+    known = PRIVATE_SIZES if ref.purpose.is_pair else (SYMMETRIC_SIZE,)
+    return size if all_cells or size in known else known[-1]
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

@@ -76,6 +76,21 @@ def open_provider(uri: str, layout: str, read_beside: ReadBeside | None = None) 
     return factory(rest, layout)
 
 
+def split_uris(text: str) -> list[str]:
+    """The URIs in a list that commas separate. A comma that no known scheme follows is part of a URI.
+
+    Raises:
+        InvalidSettings: one of them is named twice.
+    """
+    if "," not in text:
+        return [text]
+    schemes = "|".join(map(re.escape, known_schemes()))
+    uris = re.split(rf",\s*(?=(?:{schemes}):)", text, flags=re.IGNORECASE)
+    if len(set(uris)) < len(uris):
+        raise InvalidSettings("a list of master keys names each of them once")
+    return uris
+
+
 def open_key(uri: str) -> KeyEncryptionKey:
     """The key encryption key that *uri* names. Asks nobody yet.
 

@@ -42,9 +42,6 @@ class Protection(Protocol):
             MasterKeyUnavailable, KeyServiceUnavailable: the key that opens is not there, or not now.
         """
 
-    def answers_at_once(self, blob: bytes, label: Label) -> bool:
-        """Whether `unseal` would ask nobody else. Never blocks."""
-
 
 class CellProtection:
     """Secure Cell under one master key: what `env_master_key` and its like are in Acra."""
@@ -67,10 +64,6 @@ class CellProtection:
         """See `Protection.unseal`."""
         return self._sealer.unseal(blob, label.context)
 
-    def answers_at_once(self, blob: bytes, label: Label) -> bool:
-        """Always."""
-        return True
-
 
 class Protections:
     """Several ways of sealing: the first one seals, all of them open. Itself a `Protection`.
@@ -80,6 +73,11 @@ class Protections:
 
     def __init__(self, members: Sequence[Protection]) -> None:
         self.members = tuple(members)
+
+    @classmethod
+    def under(cls, sealer: Sealer) -> "Protections":
+        """One master key, which seals and opens."""
+        return cls([CellProtection(sealer)])
 
     @property
     def engine(self) -> str:
@@ -104,10 +102,6 @@ class Protections:
             except UnsealFailed:
                 continue
         return members[-1].unseal(blob, label)
-
-    def answers_at_once(self, blob: bytes, label: Label) -> bool:
-        """Whether all members do that are asked for such a blob."""
-        return all(member.answers_at_once(blob, label) for member in self._candidates(blob))
 
     def _candidates(self, blob: bytes) -> tuple[Protection, ...]:
         members = self.members

@@ -17,6 +17,7 @@ from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
 from keyfs.seal.base import Sealer
 from keyfs.seal.keypair import generate_pair, public_from_private
+from keyfs.seal.protection import Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.base import Store
 from keyfs.testing.faults import FaultyStore
@@ -90,7 +91,7 @@ class Keys:
 
     def sealed(self, ref: KeyRef, material: bytes) -> bytes:
         """*material* as a blob of this key store."""
-        return self.sealer.seal(Secret(material), self.keys.layout.context(ref))
+        return self.sealer.seal(Secret(material), self.keys.layout.label(ref).context)
 
 
 def in_memory(medium: Medium, *, legacy: bool = False, sealer: Sealer | None = None) -> Keys:
@@ -102,7 +103,7 @@ def on_store(store: Store, *, legacy: bool = False, sealer: Sealer | None = None
     """The key store on *store*, listed."""
     faulty, clock = FaultyStore(store), ManualClock()
     sealer = sealer or PureSealer(Secret(MASTER_KEY))
-    keys = KeyStore(faulty, LayoutV1(legacy=legacy), sealer)
+    keys = KeyStore(faulty, LayoutV1(legacy=legacy), Protections.under(sealer))
     keys.load()
     return Keys(faulty, keys, RingWriter(keys, clock), clock, sealer)
 

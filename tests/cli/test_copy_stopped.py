@@ -19,6 +19,7 @@ from keyfs.core.names import CURRENT, parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.errors import StoreUnavailable
 from keyfs.layout.v1 import LayoutV1
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Replacement
 from keyfs.testing.medium import Medium
@@ -51,7 +52,7 @@ class LyingStore(MemoryStore):
 
 
 def key_store(store: MemoryStore) -> KeyStore:
-    return KeyStore(store, LayoutV1(), open_sealer(MASTER_KEY))
+    return KeyStore(store, LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
 
 
 @pytest.mark.parametrize("label", ["storage/alice", "storage-sym/alice", "audit-log"])

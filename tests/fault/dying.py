@@ -25,6 +25,7 @@ from keyfs.core.secret import Secret
 from keyfs.errors import KeyNotFound
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
 
@@ -46,7 +47,7 @@ class Place:
     def open(self, on_step: Step = lambda _step: None) -> tuple[KeyStore, RingWriter]:
         """A loaded key store of its own, as another process would see it."""
         store = DirectoryStore(self.root, self.public_root, is_public, on_step)
-        keys = KeyStore(store, LayoutV1(), open_sealer(Secret(MASTER)))
+        keys = KeyStore(store, LayoutV1(), Protections.under(open_sealer(Secret(MASTER))))
         keys.load()
         return keys, RingWriter(keys)
 
@@ -222,7 +223,7 @@ def assert_acra_reads(place: Place, ref: KeyRef, expected: dict[str, Value]) -> 
     layout = LayoutV1()
     names = layout.places(ref).names
     blobs = all_versions(place.file(names[0]))
-    secrets = [unseal(MASTER, blob, layout.context(ref)) for blob in blobs]
+    secrets = [unseal(MASTER, blob, layout.label(ref).context) for blob in blobs]
     assert secrets[0] == expected[CURRENT][0]
     assert sorted(secrets) == sorted(secret for secret, _ in expected.values() if secret)
     if ref.purpose.is_pair:

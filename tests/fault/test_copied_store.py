@@ -13,6 +13,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.core.names import Half, KeyRef, parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.layout.v1 import LayoutV1
+from keyfs.seal.protection import Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.directory import DirectoryStore
 
@@ -39,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def opened(root: Path) -> KeyStore:
-    keys = KeyStore(DirectoryStore(root), LayoutV1(), PureSealer(Secret(b"m" * 32)))
+    keys = KeyStore(DirectoryStore(root), LayoutV1(), Protections.under(PureSealer(Secret(b"m" * 32))))
     keys.load()
     return keys
 

@@ -28,6 +28,7 @@ from keyfs.core.names import KeyRef
 from keyfs.core.secret import Secret
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
 
@@ -114,7 +115,7 @@ def test_a_repair_in_the_legacy_view_does_what_it_says(place: Place) -> None:
     """There, a left-over's name is also that of a key which an old program could have made."""
     (place.root / LEFT_OVER).write_bytes(b"left over")
     store = DirectoryStore(place.root, None, is_public)
-    keys = KeyStore(store, LayoutV1(legacy=True), open_sealer(Secret(MASTER)))
+    keys = KeyStore(store, LayoutV1(legacy=True), Protections.under(open_sealer(Secret(MASTER))))
     keys.load()
     report = check(keys, RingWriter(keys), settle_s=0)
     assert [finding.code for finding in report.findings] == ["left-over"]

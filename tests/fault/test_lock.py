@@ -34,6 +34,7 @@ from keyfs.errors import (
     StoreBusy,
 )
 from keyfs.layout.v1 import LayoutV1
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
 
@@ -113,7 +114,7 @@ def test_a_writer_waits_for_one_in_another_process(place: Place) -> None:
 @pytest.mark.parametrize("lock_wait_s", [0.0, SOON_S])
 def test_a_writer_gives_up_in_time_and_says_who_is_in_the_way(place: Place, lock_wait_s: float) -> None:
     before = values(place.open()[0], REF)
-    keys = KeyStore(store_of(place, lock_wait_s), LayoutV1(), open_sealer(Secret(MASTER)))
+    keys = KeyStore(store_of(place, lock_wait_s), LayoutV1(), Protections.under(open_sealer(Secret(MASTER))))
     with held_by_another_process(place):
         begin = time.monotonic()
         with pytest.raises(StoreBusy) as caught:

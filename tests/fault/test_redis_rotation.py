@@ -150,11 +150,11 @@ def test_a_pair_switches_as_a_pair(server: RedisServer, tmp_path: Path) -> None:
 
         thread = threading.Thread(target=rotate)
         thread.start()
-        assert keys.sealer is not None
+        assert keys.protection is not None
         while not over.is_set():
             values = server.ask("MGET", "ks/alice_storage", "ks/alice_storage.pub")
             private, public = map(base64.b64decode, values)
-            assert public_half(ref.purpose, keys.sealer.unseal(private, b"alice")) == public
+            assert public_half(ref.purpose, keys.protection.unseal(private, keys.layout.label(ref))) == public
             seen.add(public)
         thread.join()
     assert len(seen) > 5

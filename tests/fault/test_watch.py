@@ -18,6 +18,7 @@ from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
 from keyfs.core.secret import Secret
 from keyfs.layout.v1 import LayoutV1
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Changes
 from keyfs.store.directory import DirectoryStore
@@ -193,7 +194,7 @@ def test_after_lost_events_the_key_store_is_listed_anew(tmp_path: Path) -> None:
     _, writer = place.open()
     writer.generate(REF)
     store = DirectoryStore(place.root)
-    with closing(KeyStore(store, LayoutV1(), open_sealer(Secret(MASTER)))) as keys:
+    with closing(KeyStore(store, LayoutV1(), Protections.under(open_sealer(Secret(MASTER))))) as keys:
         keys.watch()
         overflow(place.root / "alice_storage_sym")
         writer.rotate(REF)

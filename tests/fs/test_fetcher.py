@@ -18,6 +18,7 @@ from keyfs.core.tree import key_node
 from keyfs.errors import KeyfsError, MaterialCorrupt, StoreUnavailable
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Blob
 from keyfs.testing.medium import Medium
@@ -69,14 +70,14 @@ class Served:
 
 def serve(*labels: str) -> Served:
     medium = Medium()
-    written = KeyStore(MemoryStore(medium), LayoutV1(), open_sealer(MASTER_KEY))
+    written = KeyStore(MemoryStore(medium), LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     writer = RingWriter(written)
     refs = [parse_key_ref(label) for label in labels]
     for ref in refs:
         writer.generate(ref)
     keys = {ref: written.read(ref, CURRENT, Half.SECRET)[0].material.reveal() for ref in refs}
     store = CountingStore(medium)
-    cold = KeyStore(store, LayoutV1(), open_sealer(MASTER_KEY))
+    cold = KeyStore(store, LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     cold.load()
     tree = Tree(cold, {}, is_writable=True, started_ns=0)
     return Served(store, KeyBroker(cold, RingWriter(cold), tree, Offload()), keys)

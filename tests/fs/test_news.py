@@ -16,6 +16,7 @@ from keyfs.core.secret import Secret
 from keyfs.core.tree import Node, key_node, rotate_node
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
+from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Replacement
 from keyfs.testing.medium import Medium
@@ -69,12 +70,12 @@ class Scene:
 @pytest.fixture
 async def scene(nursery: trio.Nursery) -> AsyncIterator[Scene]:
     medium = Medium()
-    other = KeyStore(MemoryStore(medium), LayoutV1(), open_sealer(MASTER_KEY))
+    other = KeyStore(MemoryStore(medium), LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     others = RingWriter(other)
     for ref in (ALICE, PAIR):
         others.generate(ref)
     store = WatchedStore(medium)
-    keys = KeyStore(store, LayoutV1(), open_sealer(MASTER_KEY))
+    keys = KeyStore(store, LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     watch = keys.watch()
     tree = Tree(keys, {}, is_writable=True, started_ns=0)
     broker = KeyBroker(keys, RingWriter(keys), tree, Offload())

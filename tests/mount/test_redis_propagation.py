@@ -34,8 +34,8 @@ class Scene:
     def sealed(self, label: str, material: bytes) -> str:
         """The value with which another program would store this key."""
         with self.store.opened() as (keys, _):
-            assert keys.sealer is not None
-            blob = keys.sealer.seal(Secret(material), keys.layout.context(parse_key_ref(label)))
+            assert keys.protection is not None
+            blob = keys.protection.seal(Secret(material), keys.layout.label(parse_key_ref(label)))
         return base64.b64encode(blob).decode()
 
     def key(self, name: str) -> str:

@@ -111,9 +111,6 @@ class ClientKeys:
             raise UnsealFailed("not of this KMS")
         return self._sealer(label).unseal(blob[4:], label.context)
 
-    def answers_at_once(self, blob: bytes, label: Label) -> bool:
-        return False
-
     def _call(self, label: Label) -> None:
         self.calls += 1
         if self.calls in self._fails:
@@ -142,9 +139,6 @@ class Recorded:
     def unseal(self, blob: bytes, label: Label) -> Secret:
         self.handed_out.append(self._inner.unseal(blob, label))
         return self.handed_out[-1]
-
-    def answers_at_once(self, blob: bytes, label: Label) -> bool:
-        return self._inner.answers_at_once(blob, label)
 
     @property
     def all_wiped(self) -> bool:

@@ -20,6 +20,7 @@ from keyfs.errors import (
 )
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.seal.protection import Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import SIZE_LIMIT
@@ -92,7 +93,9 @@ def test_a_file_larger_than_any_key_is_not_loaded(root: Path, store: DirectorySt
 
 def test_a_large_file_does_not_hide_the_legacy_keys(root: Path) -> None:
     (root / "database").write_bytes(b"x" * (SIZE_LIMIT + 1))
-    keys = KeyStore(DirectoryStore(root), LayoutV1(legacy=True), PureSealer(Secret(MASTER_KEY)))
+    keys = KeyStore(
+        DirectoryStore(root), LayoutV1(legacy=True), Protections.under(PureSealer(Secret(MASTER_KEY)))
+    )
     keys.load()
     assert set(keys.index.strays) == {"database"}
 

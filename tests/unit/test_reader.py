@@ -120,7 +120,7 @@ def test_a_new_private_half_under_the_same_name_brings_its_own_public_half(keys:
 def test_a_full_cache_still_reads(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "CACHE_BYTES", 700)
     monkeypatch.setattr(reader_module, "DERIVED_ENTRIES", 1)
-    keys.keys.reader = reader = BlobReader(keys.store, LayoutV1(), keys.sealer)
+    keys.keys.reader = reader = BlobReader(keys.store, LayoutV1(), keys.keys.protection)
     for _ in range(3):
         for ref in EVERY_REF:
             assert opened(keys, ref) == in_memory_again(keys, ref)
@@ -128,8 +128,8 @@ def test_a_full_cache_still_reads(keys: Keys, monkeypatch: pytest.MonkeyPatch) -
 
 
 def in_memory_again(keys: Keys, ref: KeyRef) -> bytes:
-    version = current(keys, ref)
-    return BlobReader(keys.store, LayoutV1(), keys.sealer).open(ref, version, Half.SECRET).material.reveal()
+    reader = BlobReader(keys.store, LayoutV1(), keys.keys.protection)
+    return reader.open(ref, current(keys, ref), Half.SECRET).material.reveal()
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def frequent_switches() -> Iterator[None]:
 @pytest.mark.usefixtures("frequent_switches")
 def test_many_threads_fetch_while_the_cache_throws_out(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "CACHE_BYTES", 700)
-    reader = BlobReader(keys.store, LayoutV1(), keys.sealer)
+    reader = BlobReader(keys.store, LayoutV1(), keys.keys.protection)
     parts = [current(keys, ref).part(Half.SECRET) for ref in EVERY_REF]
 
     def fetch(number: int) -> None:
@@ -250,6 +250,6 @@ def test_a_store_that_is_away_is_not_taken_for_a_private_half_that_does_not_open
 def test_a_blob_that_goes_away_is_not_found(keys: Keys, medium: Medium) -> None:
     version = current(keys, STORAGE_SYM)
     medium.set("alice_storage_sym", None)
-    reader = BlobReader(MemoryStore(medium), LayoutV1(), keys.sealer)
+    reader = BlobReader(MemoryStore(medium), LayoutV1(), keys.keys.protection)
     with pytest.raises(KeyNotFound):
         reader.open(STORAGE_SYM, version, Half.SECRET)

@@ -98,7 +98,7 @@ def test_a_client_id_that_acra_could_not_rotate_is_refused(length: int, fits: bo
 
 def test_without_a_master_key_nothing_is_made(medium: Medium) -> None:
     keys = in_memory(medium)
-    keys.keys.sealer = None
+    keys.keys.protection = None
     before = snapshot(medium)
     with pytest.raises(MasterKeyUnavailable, match="--master-key"):
         keys.writer.rotate(STORAGE)
