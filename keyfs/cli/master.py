@@ -14,15 +14,18 @@ from keyfs.cli.options import config_option, master_key_option, store_option
 from keyfs.custody import raise_guards
 from keyfs.errors import InvalidSettings, KeyNotFound
 from keyfs.layout.detect import MARKER, layout_name
-from keyfs.master import apart
+from keyfs.master.apart import provider_of
 from keyfs.master.base import MasterKey
 from keyfs.master.generate import generate as new_text
-from keyfs.master.registry import ciphertext_of, is_per_client, open_key
+from keyfs.master.registry import ciphertext_of, is_per_client, open_key, split_uris
 from keyfs.master.wrapping import new_key, refuse_wrapped
 from keyfs.master.wrapping import wrap as wrap_and_prove
+from keyfs.master_keys import FETCH_WITHIN_S
 from keyfs.store.base import Store
 
-FETCH_WITHIN_S: Final = 40.0  # longer than a program or a KMS that does not answer is waited for
+_NO_MASTER_KEY: Final = (
+    "awskms-per-client: has a key for each client and no master key; with --store it is tried there"
+)
 
 layout_option = click.option(
     "--layout",
@@ -59,7 +62,7 @@ def generate(*, store: str | None, layout: str | None, wrap: str | None, create:
     """
     if wrap is not None:
         with _opened(store if ciphertext_of(wrap).kind == "store" else None) as opened:
-            _wrap(wrap, opened, lambda: new_key(_layout(opened, layout)), create=create)
+            _wrap(wrap, opened, lambda: (new_key(_layout(opened, layout)), ""), create=create)
     elif create:
         raise InvalidSettings("--create makes the key that --wrap names: give --wrap URI, too")
     else:
@@ -80,10 +83,12 @@ def wrap_existing(*, store: str | None, master_key: str, layout: str | None, wra
     """
     with _opened(store) as opened:
 
-        def fetched() -> MasterKey:
-            key = _fetch(master_key, opened, layout)
-            refuse_wrapped(open_key(wrap), key, master_key)
-            return key
+        def fetched() -> tuple[MasterKey, str]:
+            if is_per_client(master_key):
+                raise InvalidSettings(_NO_MASTER_KEY)
+            if len(split_uris(master_key)) > 1:
+                raise InvalidSettings("one master key is wrapped at a time: --master-key names several")
+            return _fetch(master_key, opened, layout)
 
         _wrap(wrap, opened, fetched, create=create)
 
@@ -96,25 +101,31 @@ def wrap_existing(*, store: str | None, master_key: str, layout: str | None, wra
 def unwrap_check(*, store: str | None, master_key: str, layout: str | None) -> None:
     """Fetch a master key, and with --store see that it opens that key store. Prints nothing of it."""
     raise_guards()
+    uris = [uri for uri in split_uris(master_key) if not is_per_client(uri)]
     with _opened(store) as opened:
-        key = _fetch(master_key, opened, layout)
-    sizes = [len(half) for half in (key.encryption, key.signature) if half is not None]
-    key.wipe()
-    found = f"a v{len(sizes)} master key of {' and '.join(map(str, sizes))} bytes"
-    click.echo(f"opens: {found}{_opens_store(store, master_key) if store else ''}", err=True)
+        lines = [_what_opens(uri, opened, layout) for uri in uris]
+    if store:
+        lines.append(_how_store_opens(store, master_key))
+    if not lines:
+        raise InvalidSettings(_NO_MASTER_KEY)
+    for line in lines:
+        click.echo(line, err=True)
 
 
-def _wrap(uri: str, store: Store | None, key_of: Callable[[], MasterKey], *, create: bool) -> None:
+def _wrap(
+    uri: str, store: Store | None, key_of: Callable[[], tuple[MasterKey, str]], *, create: bool
+) -> None:
     """Wrap the key that *key_of* gives, by the one that *uri* names, and keep that where *uri* says.
 
-    Whatever can be refused is, before anything is made anywhere.
+    Whatever can be refused is, before anything is made anywhere. With the key comes where it is from.
     """
     raise_guards()
     wrapping_key = open_key(uri)
     place = ciphertext_of(uri)
     check_free(place, store)
-    key = key_of()
+    key, source = key_of()
     try:
+        refuse_wrapped(wrapping_key, key, source)
         if create:
             click.echo(wrapping_key.create(), err=True)
         text = wrap_and_prove(wrapping_key, key)
@@ -124,16 +135,21 @@ def _wrap(uri: str, store: Store | None, key_of: Callable[[], MasterKey], *, cre
     click.echo(f"wrapped by {wrapping_key.describe()}, and it opens: {done}", err=True)
 
 
-def _fetch(uri: str, store: Store | None, layout: str | None) -> MasterKey:
-    if is_per_client(uri):
-        raise InvalidSettings(
-            "awskms-per-client: has a key for each client and no master key; keyfs check tells what they open"
-        )
+def _what_opens(uri: str, store: Store | None, layout: str | None) -> str:
+    key, described = _fetch(uri, store, layout)
+    sizes = [len(half) for half in (key.encryption, key.signature) if half is not None]
+    key.wipe()
+    return f"opens: a v{len(sizes)} master key of {' and '.join(map(str, sizes))} bytes, {described}"
+
+
+def _fetch(uri: str, store: Store | None, layout: str | None) -> tuple[MasterKey, str]:
+    """The master key at *uri*, and what its provider says it is."""
     read_beside = None if store is None else store.read_beside
-    key = apart.fetch(uri, _layout(store, layout), read_beside, FETCH_WITHIN_S)
+    provider = provider_of(uri, _layout(store, layout), read_beside, FETCH_WITHIN_S)
+    key = provider.fetch()
     for line in key.warnings:
         click.echo(f"warning: {line}", err=True)
-    return key
+    return key, provider.describe()
 
 
 def _layout(store: Store | None, asked: str | None) -> str:
@@ -153,18 +169,17 @@ def _layout(store: Store | None, asked: str | None) -> str:
     return found
 
 
-def _opens_store(uri: str, master_key: str) -> str:
-    """What can be said of a key store that the master key opens, as the end of a line.
+def _how_store_opens(uri: str, master_key: str) -> str:
+    """What can be said of a key store that the master keys open.
 
     Raises:
-        MasterKeyWrong: it does not.
+        MasterKeyWrong: they do not.
     """
     keys, _ = app.open_keys(app.Access(uri, master_key))
     with closing(keys):
         keys.load()
         verify_master_key(keys)
-        verdict = "it opens" if _has_sealed(keys) else "nothing is sealed yet in"
-        return f"; {verdict} {keys.store.describe()}"
+        return f"{'opens:' if _has_sealed(keys) else 'nothing is sealed yet in'} {keys.store.describe()}"
 
 
 def _has_sealed(keys: KeyStore) -> bool:

@@ -79,7 +79,7 @@ def test_a_store_lives_on_a_key_that_nobody_saw(
     assert keyfs("check", environment=settings).err == "1 keys, 1 blobs: clean\n"
     checked = master_key("unwrap-check", environment=settings)
     assert checked.out == b""
-    assert checked.err == f"opens: a v1 master key of 32 bytes; it opens dir:{tmp_path}/keys\n"
+    assert checked.err == f"opens: a v1 master key of 32 bytes, {uri}\nopens: dir:{tmp_path}/keys\n"
 
 
 def test_a_mount_opens_what_was_wrapped(
@@ -141,7 +141,9 @@ def test_a_wrapped_key_moves_to_another_service_key(
     said = master_key("wrap", "--master-key", first, "--wrap", second, "--create", environment=environment)
     assert said.err.startswith("made Transit key 'new' at transit in Vault")
     again = master_key("unwrap-check", "--master-key", second, environment=environment)
-    assert "a v1 master key of 48 bytes; nothing is sealed yet in dir:" in again.err
+    assert again.err == (
+        f"opens: a v1 master key of 48 bytes, {second}\nnothing is sealed yet in dir:{tmp_path}/keys\n"
+    )
     del transit(vault).keys["acra"]
     assert master_key("unwrap-check", "--master-key", second, environment=environment)
 
@@ -220,8 +222,27 @@ def test_a_key_is_tried_without_a_store(
 ) -> None:
     alone = environment | {"ACRA_MASTER_KEY": TEXTS[layout], "KEYFS_STORE": "", "KEYFS_LAYOUT": layout}
     ran = master_key("unwrap-check", environment=alone)
-    assert (ran.out, ran.err) == (b"", f"opens: a {layout} master key of {size} bytes\n")
+    assert (ran.out, ran.err) == (b"", f"opens: a {layout} master key of {size} bytes, env:ACRA_MASTER_KEY\n")
     assert guards == ["raised"]
+
+
+def test_each_of_several_keys_is_tried(environment: dict[str, str], tmp_path: Path) -> None:
+    old = environment | {"ACRA_MASTER_KEY": TEXTS["v1"], "NEW": encode_v1(Secret(b"k" * 32)).decode()}
+    assert keyfs("generate", "storage-sym/alice", environment=old).code == 0
+    several = old | {"KEYFS_MASTER_KEY": "env:NEW,env:ACRA_MASTER_KEY"}
+    assert master_key("unwrap-check", environment=several).err.splitlines() == [
+        "opens: a v1 master key of 32 bytes, env:NEW",
+        "opens: a v1 master key of 48 bytes, env:ACRA_MASTER_KEY",
+        f"opens: dir:{tmp_path}/keys",
+    ]
+    one_is_missing = several | {"KEYFS_MASTER_KEY": "env:ACRA_MASTER_KEY,env:NOT_SET"}
+    assert "NOT_SET" in master_key("unwrap-check", environment=one_is_missing, code=7).refusal()
+
+
+def test_a_key_for_each_client_is_no_master_key(environment: dict[str, str]) -> None:
+    alone = environment | {"KEYFS_STORE": "", "KEYFS_MASTER_KEY": "awskms-per-client:alias/acra"}
+    said = master_key("unwrap-check", environment=alone, code=2).refusal()
+    assert "has a key for each client and no master key" in said
 
 
 @pytest.mark.parametrize(
@@ -233,7 +254,6 @@ def test_a_key_is_tried_without_a_store(
         ("vault-transit:acra", 7, "the wrapped master key is damaged or not Vault's"),
         ("vault-transit:acra?from=store", 7, "beside the key store is not there"),
         ("vault-transit:acra?address=http://127.0.0.1:1&from=env:WRAPPED", 21, "127.0.0.1:1"),
-        ("awskms-per-client:alias/acra", 2, "a key for each client and no master key"),
         ("gcpkms:acra", 2, "unknown master key scheme 'gcpkms'"),
     ],
 )

@@ -9,6 +9,7 @@ from softhsm import SoftHSM
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.stores import RealStore, restore_real_store
 
+HSM_KEY = "pkcs11:token=keyfs;object=acra"  # without what says where module and PIN are
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
@@ -49,7 +50,7 @@ def test_a_store_of_acra_goes_on_with_its_key_wrapped(
     del environment["ACRA_MASTER_KEY"]
     settings = environment | {"KEYFS_MASTER_KEY": uri}
     out, err = said("unwrap-check", environment=settings)
-    assert (out, err) == ("", f"opens: a v1 master key of 32 bytes; it opens {store.uri}\n")
+    assert (out, err) == ("", f"opens: a v1 master key of 32 bytes, {HSM_KEY}\nopens: {store.uri}\n")
     wanted = bytes.fromhex(store.manifest["acra_keys_read"]["client/alice/symmetric"]["hex"])
     with mounted(tmp_path / "mount", environment=settings) as mountpoint:
         assert (mountpoint / "storage-sym/alice/current").read_bytes() == wanted
