@@ -21,7 +21,7 @@ from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from keyfs.errors import KeyfsError, MasterKeyUnavailable
 from keyfs.master import aws_errors
-from keyfs.master.aws_errors import ANSWER_WITHIN_S, ATTEMPTS, CONNECT_WITHIN_S
+from keyfs.master.aws_errors import ANSWER_WITHIN_S, ATTEMPTS, CONNECT_WITHIN_S, WHOLE_WITHIN_S
 from keyfs.master.aws_login import AccessKey, read_access_key
 from keyfs.master.aws_settings import ALIAS, AwsSettings, checked_endpoint, is_here
 
@@ -99,7 +99,7 @@ class KMS:
 
     def odd(self, key: str) -> MasterKeyUnavailable:
         """The error for an answer that is none of KMS's."""
-        return MasterKeyUnavailable(f"{self.where} gave no answer of a KMS about {key}; check endpoint=")
+        return MasterKeyUnavailable(f"{self.where} gave no answer of a KMS about {key}: check endpoint=")
 
     def _connected(self) -> Client:
         with self._lock:
@@ -164,7 +164,7 @@ class _InTime:
         self._sender = sender
 
     def __call__(self, request: Any, **_: object) -> AWSResponse:  # noqa: ANN401 - as above
-        deadline = time.monotonic() + CONNECT_WITHIN_S + ANSWER_WITHIN_S
+        deadline = time.monotonic() + WHOLE_WITHIN_S
         request.stream_output = True
         answer = self._sender.send(request)
         try:

@@ -16,17 +16,19 @@ from keyfs.errors import InvalidSettings, KeyfsError, KeyServiceUnavailable, Mas
 
 CONNECT_WITHIN_S: Final = 2.0
 ANSWER_WITHIN_S: Final = 3.0
+WHOLE_WITHIN_S: Final = 4.0  # one attempt, to the last byte of the answer
 ATTEMPTS: Final = 2
 ABSENT: Final = "NotFoundException"
 EXISTS: Final = "AlreadyExistsException"
 UNOPENED: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
+_MALFORMED: Final = (ResponseParserError, TypeError, LookupError, AttributeError)
 FAILURES: Final = (
     exceptions.BotoCoreError,
     exceptions.ClientError,
     urllib3.exceptions.HTTPError,
-    ResponseParserError,
     OSError,
     ValueError,
+    *_MALFORMED,  # botocore's parsers fail so at answers that are not as the API has them
 )
 _SERVER: Final = 500
 _DENIED: Final = "AccessDeniedException"
@@ -106,6 +108,11 @@ _OTHERS: Final[tuple[tuple[tuple[type[Exception], ...], type[KeyfsError], str], 
         (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError),
         KeyServiceUnavailable,
         "the credentials for {where} cannot be fetched: try again later, or check the profile",
+    ),
+    (
+        _MALFORMED,
+        MasterKeyUnavailable,
+        "{where} gave no answer of a KMS: check endpoint=",
     ),
 )
 _PRINCIPAL: Final = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::[0-9]{12}:[\w+=,.@/-]{1,200}", re.ASCII)
