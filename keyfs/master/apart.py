@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Final, NoReturn
 from urllib.parse import unquote
@@ -131,7 +132,8 @@ class ApartMasterKey:
                     [sys.executable, "-P", "-m", "keyfs.master.apart"],
                     stdin=file,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
+                    # Warnings of an SDK would come before our one line; who writes a provider asks for them.
+                    stderr=None if os.environ.get("KEYFS_DEBUG") else subprocess.DEVNULL,
                     cwd=self._folder,
                 )
             except OSError as exc:
@@ -166,6 +168,8 @@ def main() -> None:
         name = next(name for name, error in _ERRORS.items() if isinstance(exc, error))
         _send(answer, {"error": name, "message": " ".join(str(exc).split())})
     except Exception as exc:  # noqa: BLE001 - other people's code; its text may hold anything
+        if os.environ.get("KEYFS_DEBUG"):
+            traceback.print_exc()
         scheme = request["uri"].partition(":")[0]
         message = f"{scheme!r} master keys: internal error {type(exc).__name__} in what fetches them"
         _send(answer, {"error": "MasterKeyUnavailable", "message": message})

@@ -33,6 +33,14 @@ class Refusal:
     code: str
     message: str = ""
     status: int = 400
+    as_xml: bool = False  # as STS says it
+
+    def body(self) -> bytes:
+        """What is sent."""
+        if not self.as_xml:
+            return json.dumps({"__type": self.code, "message": self.message}).encode()
+        said = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+        return f"<ErrorResponse>{said}</ErrorResponse>".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class KMSProxy:
         self.target = target
         self.calls: Counter[str] = Counter()  # by action (Decrypt, Encrypt, …), retries and failures included
         self.port = 0
+        self.last_login = ""  # the header that says who asked last
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self.healed = threading.Event()
@@ -185,10 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         action = action or parse_qs(body.decode("ascii", "replace")).get("Action", ["?"])[0]
+        self.server.proxy.last_login = self.headers.get("Authorization", "")
         fault = self.server.proxy.met(action)
         if isinstance(fault, Refusal):
-            document = {"__type": fault.code, "message": fault.message}
-            self._answer(fault.status, json.dumps(document).encode())
+            self._answer(fault.status, fault.body())
         elif isinstance(fault, Plain):
             self._answer(fault.status, fault.body)
         elif isinstance(fault, Hang):

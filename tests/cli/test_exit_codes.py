@@ -1,5 +1,6 @@
 """Every exit code of the table is brought about by a real command, with one line that says what to do."""
 
+import base64
 import fcntl
 import inspect
 import os
@@ -104,6 +105,13 @@ def master_key_wrong(store: LiveStore) -> tuple[int, str]:
     return refused(store, "check", KEYFS_MASTER_KEY="env:OTHER", OTHER=key)
 
 
+def key_service_unavailable(store: LiveStore) -> tuple[int, str]:
+    nobody = "awskms:?region=eu-central-1&endpoint=http://127.0.0.1:1"
+    login = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret"}
+    wrapped = base64.b64encode(bytes(200)).decode()
+    return refused(store, "check", KEYFS_MASTER_KEY=nobody, ACRA_MASTER_KEY=wrapped, **login)
+
+
 def unseal_failed(store: LiveStore) -> tuple[int, str]:
     (store.root / "alice_storage_sym").write_bytes(bytes(76))
     return refused(store, "read", LABEL)
@@ -201,6 +209,7 @@ PROVOKED: dict[type[errors.KeyfsError], tuple[Provoke, str]] = {
     errors.InvalidMaterial: (invalid_material, "32 bytes, not 5 bytes: nothing was changed"),
     errors.MasterKeyUnavailable: (master_key_unavailable, "export the key store's master key in it"),
     errors.MasterKeyWrong: (master_key_wrong, "not the one this key store was sealed with"),
+    errors.KeyServiceUnavailable: (key_service_unavailable, "127.0.0.1:1"),
     errors.UnsealFailed: (unseal_failed, "it is damaged, or sealed for another key"),
     errors.MaterialCorrupt: (material_corrupt, "a storage-sym key has 32 bytes, this one has 31"),
     errors.AccessDenied: (access_denied, "needs to write in /mnt/keys.keyfs): Permission denied"),

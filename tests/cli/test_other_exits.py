@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from command_line import keyfs
 
-from keyfs.cli.exitcodes import BUG, FINDINGS, INTERRUPTED, USAGE
+from keyfs.cli.exitcodes import BUG, EXIT_CODES, FINDINGS, INTERRUPTED, USAGE
+from keyfs.errors import MasterKeyUnavailable
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment, run_keyfs
 
@@ -104,13 +106,38 @@ BROKEN_PACKAGE = {
 }
 
 
-def test_a_bug_is_70_and_shows_where_when_asked(store: LiveStore, tmp_path: Path) -> None:
-    """Here one of a package that brings a master key provider."""
-    for name, text in BROKEN_PACKAGE.items():
-        path = tmp_path / "packages" / name
+BROKEN_LIBRARY = {
+    "cachetools.py": "class LRUCache:\n"
+    "    def __class_getitem__(cls, _item): return cls\n"
+    "    def __init__(self, *_args, **_words): raise ZeroDivisionError('a bug of theirs')\n",
+}
+
+
+def packages(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    for name, text in files.items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    broken = {"PYTHONPATH": str(tmp_path / "packages"), "KEYFS_MASTER_KEY": "broken:x"}
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_a_bug_in_who_brings_a_master_key_is_one_line_and_shows_where_when_asked(
+    store: LiveStore, tmp_path: Path
+) -> None:
+    broken = packages(tmp_path / "packages", BROKEN_PACKAGE) | {"KEYFS_MASTER_KEY": "broken:x"}
+    ran = run_keyfs("read", LABEL, environment=store.environment | broken)
+    assert (ran.returncode, ran.stdout) == (EXIT_CODES[MasterKeyUnavailable], b"")
+    assert (
+        ran.stderr == b"keyfs: 'broken' master keys: internal error ZeroDivisionError in what fetches them\n"
+    )
+    ran = run_keyfs("read", LABEL, environment=store.environment | broken | {"KEYFS_DEBUG": "1"})
+    assert ran.stderr.startswith(b"Traceback ")
+    assert b"ZeroDivisionError: a bug of theirs\n" in ran.stderr
+
+
+def test_a_bug_is_70_and_shows_where_when_asked(store: LiveStore, tmp_path: Path) -> None:
+    """Here one of a library."""
+    broken = packages(tmp_path / "packages", BROKEN_LIBRARY)
     ran = run_keyfs("read", LABEL, environment=store.environment | broken)
     said = b"keyfs: internal error ZeroDivisionError: set KEYFS_DEBUG=1 and run it again to see where\n"
     assert (ran.returncode, ran.stdout, ran.stderr) == (BUG, b"", said)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from dying import MASTER
 
 from keyfs.broker.keystore import KeyStore
@@ -25,10 +24,6 @@ def opened(root: Path, *members: CellProtection) -> KeyStore:
     return keys
 
 
-@pytest.mark.xfail(
-    strict=False,  # only where inode numbers are given again at once, as ext4 does
-    reason="the reader has to fetch a blob anew when the one in memory does not open",
-)
 def test_a_file_that_got_its_old_inode_back_is_read_as_it_is_now(tmp_path: Path) -> None:
     """On a disk, the second new file has the inode number of the first one of all, its time and its size."""
     root = tmp_path / "keys"

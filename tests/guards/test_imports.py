@@ -20,8 +20,16 @@ MODULES = sorted(
 OPTIONAL = ["pythemis", "boto3", "botocore", "redis", "hvac", "requests", "pkcs11"]
 
 # Their business is one of those packages; nobody imports them but who has named a store or a key there.
-DRIVERS = ("keyfs.store.redis", "keyfs.testing.redis_", "keyfs.master.vault", "keyfs.master.pkcs11")
+DRIVERS = (
+    "keyfs.store.redis",
+    "keyfs.testing.redis_",
+    "keyfs.testing.kms_",
+    "keyfs.master.aws_",
+    "keyfs.master.vault",
+    "keyfs.master.pkcs11",
+)
 NO_DRIVERS = {
+    "keyfs.master.aws_settings",
     "keyfs.store.redis_uri",
     "keyfs.master.vault_login",
     "keyfs.master.vault_settings",
