@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ class Access:
     master_key: str | None = DEFAULT_URI  # or several, separated by commas; None to list only
     legacy: bool = False
     wait_s: float = 0.0  # for a key service that does not answer
+    reread: Callable[[], str] | None = None  # says *master_key* anew, where a configuration file has it
 
 
 def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
@@ -56,8 +58,8 @@ def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | N
         keys = KeyStore(store, LayoutV1(legacy=access.legacy), None)
         return keys, RingWriter(keys), None
     master_keys = MasterKeys(access.master_key, layout, store.read_beside)
-    protection = Protections(master_keys.fetch(access.wait_s))
-    keys = KeyStore(store, LayoutV1(legacy=access.legacy, all_cells=protection.is_local), protection)
+    protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
+    keys = KeyStore(store, LayoutV1(legacy=access.legacy), protection)
     return keys, RingWriter(keys), master_keys
 
 

@@ -39,7 +39,7 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         watch = keys.watch()
         patiently(lambda: verify_master_key(keys), access.wait_s)
         started_ns = time.time_ns()
-        info = _info(plan, master_keys, keys, started_ns)
+        info = _info(plan, keys, started_ns)
         freshness = Freshness(keys, plan.serve_stale_s)
         shown = controls(keys, info, lambda: freshness.state)
         tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns)
@@ -47,34 +47,46 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
         with closing(Outsider()) as outsider:
-            hooks = Hooks(on_ready, lambda: _renew(keys, master_keys))
+            hooks = Hooks(on_ready, _Renewal(keys, access, master_keys))
             serve(plan, operations, broker, watch, outsider, hooks)
     finally:
         keys.close()
 
 
-def _renew(keys: KeyStore, master_keys: MasterKeys | None) -> None:
-    """Fetch the master keys again, and use them from now on if they open the key store.
+class _Renewal:
+    """Fetches the master keys again, and has them used from now on if they open the key store."""
 
-    Raises:
-        KeyfsError: as `MasterKeys.fetch` and `verify_master_key`; those in use stay in use.
-    """
-    if master_keys is None or keys.protection is None:
-        return
-    members = master_keys.fetch()
-    verify_master_key(keys, BlobReader(keys.store, keys.layout, Protections(members)))
-    keys.protection.members = members
+    def __init__(self, keys: KeyStore, access: Access, master_keys: MasterKeys | None) -> None:
+        self._keys = keys
+        self._reread = access.reread
+        self._uris = access.master_key
+        self._master_keys = master_keys
+
+    def __call__(self) -> None:
+        """Do it.
+
+        Raises:
+            KeyfsError: as `MasterKeys.fetch` and `verify_master_key`; the keys in use stay in use.
+        """
+        keys, master_keys = self._keys, self._master_keys
+        if master_keys is None or keys.protection is None:
+            return
+        uris = self._uris if self._reread is None else self._reread()
+        if uris is not None and uris != self._uris:
+            master_keys = MasterKeys(uris, keys.layout.name, keys.store.read_beside)
+        members = master_keys.fetch()
+        verify_master_key(keys, BlobReader(keys.store, keys.layout, Protections(members)))
+        self._uris, self._master_keys = uris, master_keys
+        keys.protection.members, keys.protection.described = members, master_keys.describe()
 
 
-def _info(plan: MountPlan, master_keys: MasterKeys | None, keys: KeyStore, started_ns: int) -> MountInfo:
+def _info(plan: MountPlan, keys: KeyStore, started_ns: int) -> MountInfo:
     return MountInfo(
         version=version("keyfs"),
         pid=os.getpid(),
         mountpoint=plan.mountpoint,
         store=keys.store.describe(),
         layout=keys.layout.name,
-        master_key="none" if master_keys is None else master_keys.describe(),
-        sealer="none" if keys.protection is None else keys.protection.engine,
         read_only=plan.read_only,
         started=rfc3339(started_ns),
     )

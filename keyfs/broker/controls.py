@@ -19,8 +19,6 @@ class MountInfo:
     mountpoint: str
     store: str
     layout: str
-    master_key: str
-    sealer: str
     read_only: bool
     started: str  # RFC 3339
 
@@ -37,8 +35,14 @@ def controls(
     """
 
     def status() -> dict[str, object]:
+        facts = asdict(info)
+        of_mount = {name: facts.pop(name) for name in ("read_only", "started")}
+        protection = keys.protection
         return {
-            **asdict(info),
+            **facts,
+            "master_key": "none" if protection is None else protection.described,
+            "sealer": "none" if protection is None else protection.engine,
+            **of_mount,
             "state": state(),
             "keys": len(keys.index),
             "strays": len(keys.index.strays),

@@ -1,11 +1,13 @@
 """Options that several commands share. Flags win over `KEYFS_…`, that over the configuration file."""
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from keyfs import app, logs
 from keyfs.broker.keystore import KeyStore
@@ -15,11 +17,22 @@ from keyfs.core.durations import seconds
 from keyfs.errors import InvalidSettings
 from keyfs.master.registry import DEFAULT_URI
 
+_CONFIG: Final = "keyfs.config"
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, path: str | None) -> None:
+    path = None if path is None else os.path.abspath(path)  # a daemon reads it again, from elsewhere
     ctx.default_map = as_defaults(load_or_default(path))
+    ctx.meta[_CONFIG] = path
+
+
+def _master_key_again(ctx: click.Context) -> Callable[[], str] | None:
+    """What reads the master keys' URIs from the configuration file again; None where they stand elsewhere."""
+    if ctx.get_parameter_source("master_key") is not ParameterSource.DEFAULT_MAP:
+        return None
+    path = ctx.meta[_CONFIG]
+    return lambda: load_or_default(path).master_key or DEFAULT_URI
 
 
 config_option = click.option(
@@ -98,7 +111,9 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
         *, store: str | None, master_key: str, legacy: bool, wait: float, log_level: str, **others: object
     ) -> object:
         logs.configure(log_level, "stderr")
-        access = app.Access(required_store(store), master_key, legacy, wait)
+        access = app.Access(
+            required_store(store), master_key, legacy, wait, _master_key_again(click.get_current_context())
+        )
         return command(Invocation(access, log_level), **others)
 
     wrapped: Callable[..., Any] = invoked

@@ -32,18 +32,12 @@ _KMS_OWNERS: Final = {POISON_RECORD: "poison", POISON_RECORD_SYM: "poison", AUDI
 
 
 class LayoutV1:
-    """The v1 layout.
-
-    Args:
-        legacy: show keys of programs that Acra no longer ships, too.
-        all_cells: whether every sealed blob is a Secure Cell, whose size tells that of the key.
-    """
+    """The v1 layout; with *legacy*, keys of programs that Acra no longer ships are shown too."""
 
     name = "v1"
 
-    def __init__(self, *, legacy: bool = False, all_cells: bool = True) -> None:
+    def __init__(self, *, legacy: bool = False) -> None:
         self._legacy = legacy
-        self._all_cells = all_cells
         self.purposes = tuple(p for p in PURPOSES if legacy or not p.is_legacy)
 
     def slots(self, name: str) -> tuple[Slot, ...]:
@@ -65,7 +59,7 @@ class LayoutV1:
 
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`."""
-        return build_ring(ref, blobs, all_cells=self._all_cells)
+        return build_ring(ref, blobs)
 
     def label(self, ref: KeyRef) -> Label:
         """Context: the client id, or the fixed relative path of a global key; never the purpose.

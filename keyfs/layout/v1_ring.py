@@ -24,18 +24,12 @@ PAIR_WINDOW_NS: Final = 2 * NANOSECONDS
 Retired = dict[str, Part]
 
 
-def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]], *, all_cells: bool = True) -> KeyRing:
-    """The ring made up by *blobs*; a slot's name and stat become a part.
-
-    Args:
-        ref: of the ring.
-        blobs: where each lies, by what it may be.
-        all_cells: whether every sealed blob is a Secure Cell.
-    """
+def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
+    """The ring made up by *blobs*; a slot's name and stat become a part."""
     current: dict[Half, Part] = {}
     retired: dict[Half, Retired] = {Half.SECRET: {}, Half.PUBLIC: {}}
     for slot, (name, stat) in blobs.items():
-        part = _part(ref, slot.half, name, stat, all_cells=all_cells)
+        part = _part(ref, slot.half, name, stat)
         if slot.stamp is None:
             current[slot.half] = part
         else:
@@ -102,16 +96,15 @@ def _is_near(private: str, public: str) -> bool:
     return 0 <= parse_stamp(public) - parse_stamp(private) <= PAIR_WINDOW_NS
 
 
-def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat, *, all_cells: bool) -> Part:
+def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
     is_sealed = half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
-    return Part(name, stat, is_sealed, _key_size(ref, stat, all_cells) if is_sealed else stat.size)
+    return Part(name, stat, is_sealed, _key_size(ref, stat) if is_sealed else stat.size)
 
 
-def _key_size(ref: KeyRef, stat: BlobStat, all_cells: bool) -> int:
-    """How long the sealed key is. The ciphertext of a KMS does not tell: then as keys of its kind are."""
-    size = plaintext_size(stat.size)
-    known = PRIVATE_SIZES if ref.purpose.is_pair else (SYMMETRIC_SIZE,)
-    return size if all_cells or size in known else known[-1]
+def _key_size(ref: KeyRef, stat: BlobStat) -> int:
+    """How long the sealed key is. A KMS's blobs, longer than any Secure Cell of such a key, do not tell."""
+    longest = PRIVATE_SIZES[-1] if ref.purpose.is_pair else SYMMETRIC_SIZE
+    return min(plaintext_size(stat.size), longest)
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

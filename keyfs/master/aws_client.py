@@ -73,11 +73,15 @@ class KMS:
         except aws_errors.FAILURES as exc:
             code = aws_errors.code_of(exc)
             if aws_errors.is_of_login(exc):
-                self._client = None  # what it remembers is no good; files and roles may have changed
+                self.forget()  # what it remembers is no good; files and roles may have changed
             failure = aws_errors.as_keyfs_error(exc, key, self.where)
         if code in expected:
             return Answer(code)
         raise failure
+
+    def forget(self) -> None:
+        """Make a new client for the next request: credentials and profiles are read again."""
+        self._client = None
 
     def aliases(self) -> list[str]:
         """The names of all aliases that are not AWS's own, in order.

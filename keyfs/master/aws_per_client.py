@@ -65,6 +65,10 @@ class AwsPerClient:
             raise UnsealFailed(f"the blob does not open with {alias}: wrong key, wrong context or damage")
         return material
 
+    def renew(self) -> None:
+        """Read credentials and profiles again before the next request."""
+        self._kms.forget()
+
     def describe(self) -> str:
         """The URI, which has no secret in it."""
         return f"{PER_CLIENT_SCHEME}:{self._rest}"

@@ -68,11 +68,12 @@ class CellProtection:
 class Protections:
     """Several ways of sealing: the first one seals, all of them open. Itself a `Protection`.
 
-    *members* may be replaced whole at any time, by any thread.
+    *members* may be replaced whole at any time, by any thread. *described* says where their keys come from.
     """
 
-    def __init__(self, members: Sequence[Protection]) -> None:
+    def __init__(self, members: Sequence[Protection], described: str = "") -> None:
         self.members = tuple(members)
+        self.described = described
 
     @classmethod
     def under(cls, sealer: Sealer) -> "Protections":

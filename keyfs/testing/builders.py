@@ -119,7 +119,7 @@ def full_medium() -> Medium:
 
 def broker_on(keys: KeyStore, writer: RingWriter, *, is_writable: bool = True) -> KeyBroker:
     """A broker as a mount has it, with a tree that shows `.keyfs` too."""
-    info = MountInfo("0", 1, "/m", "memory:", "v1", "none", "pure", not is_writable, rfc3339(NOON_NS))
+    info = MountInfo("0", 1, "/m", "memory:", "v1", not is_writable, rfc3339(NOON_NS))
     freshness = Freshness(keys)
     shown = controls(keys, info, lambda: freshness.state)
     tree = Tree(keys, shown, is_writable=is_writable, started_ns=NOON_NS)

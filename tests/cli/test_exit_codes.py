@@ -107,9 +107,14 @@ def master_key_wrong(store: LiveStore) -> tuple[int, str]:
 
 def key_service_unavailable(store: LiveStore) -> tuple[int, str]:
     nobody = "awskms:?region=eu-central-1&endpoint=http://127.0.0.1:1"
-    login = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret"}
-    wrapped = base64.b64encode(bytes(200)).decode()
-    return refused(store, "check", KEYFS_MASTER_KEY=nobody, ACRA_MASTER_KEY=wrapped, **login)
+    environment = {
+        "KEYFS_MASTER_KEY": nobody,
+        "ACRA_MASTER_KEY": base64.b64encode(bytes(200)).decode(),
+        "AWS_ACCESS_KEY_ID": "AKIATEST",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }
+    ran = keyfs("check", environment=store.environment | environment)
+    return ran.code, ran.refusal()
 
 
 def unseal_failed(store: LiveStore) -> tuple[int, str]:

@@ -129,3 +129,54 @@ def test_readers_notice_nothing_of_hangups(site: Site) -> None:
         if number % 10 == 0:
             os.kill(pid, signal.SIGHUP)
         assert site.reads() == before
+
+
+# --- a list in the configuration file ---
+
+
+@pytest.fixture
+def configured(tmp_path: Path, fuse_required: None) -> Iterator[Site]:
+    """A mount whose master key the configuration file names."""
+    site = Site(tmp_path)
+    site.put_key(site.keyfs("master-key", "generate"))
+    site.keyfs("init")
+    site.keyfs("generate", LABEL)
+    configure(site, f"file:{site.key}")
+    words = ("--config", str(tmp_path / "keyfs.toml"), "--log-file", str(tmp_path / "log"))
+    with mounted(site.mountpoint, *words, "--log-level", "info", environment={}):
+        yield site
+
+
+def configure(site: Site, master_key: str) -> None:
+    text = f'store = "{site.environment["KEYFS_STORE"]}"\nmaster-key = "{master_key}"\n'
+    (site.place / "keyfs.toml").write_text(text)
+
+
+def test_the_master_key_is_changed_without_stopping_the_mount(configured: Site) -> None:
+    site, before = configured, configured.reads()
+    old, new = f"file:{site.key}", f"file:{site.place / 'next.key'}"
+    path = site.place / "next.key"
+    path.touch(0o600)
+    path.write_bytes(another_key(site))
+    configure(site, f"{new},{old}")
+    site.hang_up("master_key.renewed")
+    assert f'"master_key": "{new},{old}"' in (site.mountpoint / ".keyfs/status.json").read_text()
+    site.keyfs("rekey", "--from", old, "--to", new)
+    assert site.reads() == before
+    configure(site, new)
+    site.hang_up("master_key.renewed", 2)
+    assert site.reads() == before
+    (site.mountpoint / LABEL / "rotate").write_bytes(b"\n")
+    site.keyfs("check", "--master-key", new)
+    assert site.keyfs("read", "--master-key", new, LABEL) == site.reads()
+
+
+@pytest.mark.parametrize("text", ["file:/nowhere/key", "bogus:x", "env:NOT_SET"])
+def test_a_list_that_is_of_no_use_leaves_the_keys_in_use(configured: Site, text: str) -> None:
+    before = configured.reads()
+    configure(configured, text)
+    configured.hang_up("master_key.kept")
+    assert configured.reads() == before
+    (configured.place / "keyfs.toml").write_text("master-key = ")
+    configured.hang_up("master_key.kept", 2)
+    assert configured.reads() == before
