@@ -35,18 +35,7 @@ def controls(
     """
 
     def status() -> dict[str, object]:
-        facts = asdict(info)
-        of_mount = {name: facts.pop(name) for name in ("read_only", "started")}
-        protection = keys.protection
-        return {
-            **facts,
-            "master_key": "none" if protection is None else protection.described,
-            "sealer": "none" if protection is None else protection.engine,
-            **of_mount,
-            "state": state(),
-            "keys": len(keys.index),
-            "strays": len(keys.index.strays),
-        }
+        return _status(keys, info, state())
 
     def once(render: Callable[[], str]) -> Callable[[], bytes]:
         """Render again only after a change: every `stat` asks for the length."""
@@ -66,6 +55,21 @@ def controls(
         "status.json": lambda: b"%b\n" % json.dumps(status(), indent=2).encode(),
         "inventory.json": once(lambda: as_json(inventory(keys, with_history=True))),
         "inventory.tsv": once(lambda: as_tsv(inventory(keys, with_history=True))),
+    }
+
+
+def _status(keys: KeyStore, info: MountInfo, state: str) -> dict[str, object]:
+    protection = keys.protection
+    facts = asdict(info)
+    of_mount = {name: facts.pop(name) for name in ("read_only", "started")}
+    return {
+        **facts,
+        "master_key": "none" if protection is None else protection.described,
+        "sealer": "none" if protection is None else protection.engine,
+        **of_mount,
+        "state": state,
+        "keys": len(keys.index),
+        "strays": len(keys.index.strays),
     }
 
 
