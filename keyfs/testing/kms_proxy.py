@@ -9,12 +9,14 @@ with kms_proxy(server.port) as proxy:
 import http.client
 import json
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -86,10 +88,16 @@ class _Rule:
 
 
 class KMSProxy:
-    """Listens on a port of 127.0.0.1 that stays the same, and forwards to another. Safe for threads."""
+    """Listens on a port of 127.0.0.1 that stays the same, and forwards to another. Safe for threads.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: the other port.
+        certificate: of the proxy, and its private key, in PEM: then it speaks TLS.
+    """
+
+    def __init__(self, target: int, certificate: tuple[Path, Path] | None = None) -> None:
         self.target = target
+        self._certificate = certificate
         self.calls: Counter[str] = Counter()  # by action (Decrypt, Encrypt, …), retries and failures included
         self.port = 0
         self.last_login = ""  # the header that says who asked last
@@ -102,7 +110,7 @@ class KMSProxy:
     @property
     def url(self) -> str:
         """The endpoint to name."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._certificate else 'http'}://127.0.0.1:{self.port}"
 
     def uri(self, key: str = "", **options: str) -> str:
         """The URI of a master key that a key wraps behind here."""
@@ -129,6 +137,10 @@ class KMSProxy:
         self.healed.clear()
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.proxy = self
+        if self._certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*self._certificate)
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -247,9 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def kms_proxy(target: int) -> Iterator[KMSProxy]:
-    """A running proxy to a port of 127.0.0.1."""
-    proxy = KMSProxy(target)
+def kms_proxy(target: int, certificate: tuple[Path, Path] | None = None) -> Iterator[KMSProxy]:
+    """A running proxy to a port of 127.0.0.1; see `KMSProxy`."""
+    proxy = KMSProxy(target, certificate)
     try:
         proxy.start()
         yield proxy

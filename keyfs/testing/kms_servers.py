@@ -7,6 +7,7 @@ Neither is AWS. moto forgets all when it ends, and uses disabled keys; ministack
 with or is another key's, to something else.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -122,7 +123,7 @@ class KMSServer:
 
 def raw_client(endpoint: str, service: str = "kms") -> Any:  # noqa: ANN401 - botocore ships no types
     """A client that has nothing of keyfs, and nothing of the machine's settings."""
-    return botocore.session.Session().create_client(
+    return _session().create_client(
         service,
         region_name=REGION,
         endpoint_url=endpoint,
@@ -130,6 +131,12 @@ def raw_client(endpoint: str, service: str = "kms") -> Any:  # noqa: ANN401 - bo
         aws_secret_access_key=SECRET_ACCESS_KEY,
         config=Config(proxies={}, retries={"total_max_attempts": 1}),
     )
+
+
+@functools.cache
+def _session() -> Any:  # noqa: ANN401 - as above
+    """One for all: each reads the description of KMS anew."""
+    return botocore.session.Session()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from kmses import refused, wrapped
@@ -10,7 +11,18 @@ from keyfs.core.secret import Secret
 from keyfs.errors import InvalidSettings, KeyfsError, KeyServiceUnavailable, MasterKeyUnavailable
 from keyfs.master import aws_errors
 from keyfs.master.registry import open_key
-from keyfs.testing.kms_proxy import Change, Cut, Drip, Fault, Hang, KMSProxy, Plain, Refusal
+from keyfs.testing.certificates import Authority
+from keyfs.testing.kms_proxy import (
+    Change,
+    Cut,
+    Drip,
+    Fault,
+    Hang,
+    KMSProxy,
+    Plain,
+    Refusal,
+    kms_proxy,
+)
 from keyfs.testing.kms_servers import KMSServer
 from keyfs.testing.kms_uris import with_options
 from keyfs.testing.master_contract import CANARY
@@ -98,9 +110,11 @@ def test_what_does_not_pass_is_asked_once(proxy: KMSProxy, unwrap: Callable[[], 
 
 @pytest.mark.parametrize("fault", [Hang(), Drip()], ids=["hang", "drip"])
 def test_a_silent_or_slow_kms_is_left_in_time(
-    proxy: KMSProxy, unwrap: Callable[[], Secret], fault: Fault
+    proxy: KMSProxy, unwrap: Callable[[], Secret], fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert aws_errors.ATTEMPTS * aws_errors.WHOLE_WITHIN_S < BOUND_S
+    if isinstance(fault, Drip):
+        monkeypatch.setattr("keyfs.master.aws_client.WHOLE_WITHIN_S", 0.5)
     proxy.fail(fault, "Decrypt")
     before = time.monotonic()
     assert "does not answer within 3 s: try again later" in refused(unwrap, KeyServiceUnavailable)
@@ -137,6 +151,22 @@ def test_a_name_that_nobody_knows(aws: None) -> None:
 def test_tls_where_none_is_spoken(moto: KMSServer) -> None:
     uri = with_options("awskms:", moto.url.replace("http:", "https:"), {})
     assert "do not agree on TLS: check endpoint=" in refused(lambda: wrapped(uri), KeyServiceUnavailable)
+
+
+def test_a_certificate_has_to_be_one_that_is_trusted(
+    moto: KMSServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    moto.make("alias/k")
+    with kms_proxy(moto.port, authority.server) as proxy:
+        uri = proxy.uri("alias/k")
+        line = refused(lambda: wrapped(uri), InvalidSettings)
+        assert line == (
+            f"the certificate of KMS at {proxy.url} is not accepted: name its authority in AWS_CA_BUNDLE"
+        )
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.ca))
+        assert open_key(uri).unwrap(wrapped(uri)).reveal() == CANARY
+        assert proxy.calls == {"Encrypt": 1, "Decrypt": 1}
 
 
 def test_an_answer_of_another_key_is_refused(proxy: KMSProxy, moto: KMSServer) -> None:

@@ -1,0 +1,68 @@
+"""Key stores for commands and mounts that get their keys from a KMS."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keyfs.testing.kms_uris import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from keyfs.testing.mounted import run_keyfs
+
+LABELS = (
+    "storage/alice",
+    "storage-sym/alice",
+    "hmac-sym/alice",
+    "storage-sym/bob-1",
+    "audit-log",
+    "poison-record",
+)
+
+
+@dataclass(frozen=True)
+class AwsSite:
+    """A key store, and the environment of who opens it with the help of a KMS."""
+
+    place: Path
+    master_key: str
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return self.place / "keys"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "KEYFS_STORE": f"dir:{self.root}",
+            "KEYFS_MASTER_KEY": self.master_key,
+            "HOME": str(self.place),
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **self.more,
+        }
+
+    def keyfs(self, *words: str | Path, code: int = 0) -> bytes:
+        """What a command prints."""
+        done = run_keyfs(*words, environment=self.environment)
+        assert done.returncode == code, done.stderr.decode()
+        return done.stdout
+
+    def refusal(self, *words: str | Path, code: int) -> str:
+        """The one line with which a command is refused."""
+        done = run_keyfs(*words, environment=self.environment)
+        assert done.returncode == code, done.stderr.decode()
+        assert (done.stdout, done.stderr.count(b"\n")) == (b"", 1), done.stderr
+        return done.stderr.decode()
+
+    def fill(self, *labels: str) -> None:
+        """A new key store with two versions of each key."""
+        self.keyfs("init")
+        for label in labels or LABELS:
+            self.keyfs("generate", label)
+            self.keyfs("rotate", label)
+
+
+def digests(mountpoint: Path) -> set[str]:
+    """Of every key there is to read. No key is kept: no test shows one."""
+    files = [path for path in mountpoint.glob("*/*/*") if path.name != "rotate"]
+    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
