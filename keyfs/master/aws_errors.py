@@ -7,6 +7,7 @@ STS. AWS's own words are not repeated: they may hold a part of what was sent.
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import urllib3.exceptions
 from botocore import exceptions
@@ -21,6 +22,7 @@ ATTEMPTS: Final = 2
 ABSENT: Final = "NotFoundException"
 EXISTS: Final = "AlreadyExistsException"
 UNOPENED: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
+_TRANSPORT: Final = (exceptions.HTTPClientError, exceptions.ConnectionError)
 _MALFORMED: Final = (ResponseParserError, TypeError, LookupError, AttributeError)
 FAILURES: Final = (
     exceptions.BotoCoreError,
@@ -143,7 +145,7 @@ def is_of_login(exc: Exception) -> bool:
     """Whether *exc* says something about our credentials or settings, which may be others by now."""
     if isinstance(exc, exceptions.ClientError):
         return exc.operation_name not in OPERATIONS or code_of(exc) in _LOGIN
-    return not isinstance(exc, exceptions.HTTPClientError | urllib3.exceptions.HTTPError)
+    return not isinstance(exc, (*_TRANSPORT, urllib3.exceptions.HTTPError))
 
 
 def as_keyfs_error(exc: Exception, key: str, where: str) -> KeyfsError:
@@ -156,19 +158,9 @@ def as_keyfs_error(exc: Exception, key: str, where: str) -> KeyfsError:
     """
     if isinstance(exc, exceptions.ClientError):
         return _refusal(exc, key, where)
-    if isinstance(exc, exceptions.SSLError):
-        return _tls_error(exc, where)
-    if isinstance(exc, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
-        within = CONNECT_WITHIN_S if isinstance(exc, exceptions.ConnectTimeoutError) else ANSWER_WITHIN_S
-        return KeyServiceUnavailable(f"{where} does not answer within {within:g} s: try again later")
-    if isinstance(exc, exceptions.EndpointConnectionError | exceptions.ProxyConnectionError):
-        found = _REASON.search(str(exc.kwargs.get("error", "")))
-        reason = f" ({found[1].strip()})" if found else ""
-        way = "the proxy to " if isinstance(exc, exceptions.ProxyConnectionError) else ""
-        return KeyServiceUnavailable(
-            f"{way}{where} cannot be reached{reason}: check region=, endpoint= and the network"
-        )
-    if isinstance(exc, exceptions.HTTPClientError | urllib3.exceptions.HTTPError):
+    if isinstance(exc, _TRANSPORT):
+        return _outage(exc, _asked(exc, where))
+    if isinstance(exc, urllib3.exceptions.HTTPError):
         return KeyServiceUnavailable(f"{where} broke off: try again later")
     return _other(exc, where)
 
@@ -203,6 +195,31 @@ def _of_key(exc: exceptions.ClientError, code: str, key: str, where: str) -> str
     if code in _OF_KEY:
         return f"{key} in {where} {_OF_KEY[code]}"
     return f"{where} refuses {exc.operation_name} with {key} ({code})"
+
+
+def _asked(exc: exceptions.BotoCoreError, where: str) -> str:
+    """Who did not answer, in words: the KMS, or a service that was asked for credentials."""
+    parts = urlsplit(str(exc.kwargs.get("endpoint_url", "")))
+    host = f"{parts.scheme}://{parts.netloc}"
+    return (
+        where if not parts.netloc or f" {host}/" in f"{where}/" else f"{host}, asked to log in for {where},"
+    )
+
+
+def _outage(exc: exceptions.BotoCoreError, where: str) -> KeyfsError:
+    if isinstance(exc, exceptions.SSLError):
+        return _tls_error(exc, where)
+    if isinstance(exc, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
+        within = CONNECT_WITHIN_S if isinstance(exc, exceptions.ConnectTimeoutError) else ANSWER_WITHIN_S
+        return KeyServiceUnavailable(f"{where} does not answer within {within:g} s: try again later")
+    if isinstance(exc, exceptions.EndpointConnectionError | exceptions.ProxyConnectionError):
+        found = _REASON.search(str(exc.kwargs.get("error", "")))
+        reason = f" ({found[1].strip()})" if found else ""
+        way = "the proxy to " if isinstance(exc, exceptions.ProxyConnectionError) else ""
+        return KeyServiceUnavailable(
+            f"{way}{where} cannot be reached{reason}: check region=, endpoint= and the network"
+        )
+    return KeyServiceUnavailable(f"{where} broke off: try again later")
 
 
 def _tls_error(exc: Exception, where: str) -> KeyfsError:

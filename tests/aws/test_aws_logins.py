@@ -8,7 +8,7 @@ from kmses import SESSION_TOKEN, forget_machine, refused, wrapped
 
 from keyfs.errors import InsecurePermissions, InvalidSettings, KeyServiceUnavailable, MasterKeyUnavailable
 from keyfs.master.registry import open_key
-from keyfs.testing.kms_proxy import KMSProxy, Refusal
+from keyfs.testing.kms_proxy import Hang, KMSProxy, Refusal
 from keyfs.testing.kms_servers import KMSServer
 from keyfs.testing.kms_uris import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, with_options
 from keyfs.testing.master_contract import CANARY
@@ -190,7 +190,24 @@ def test_a_role_that_may_not_be_assumed(
     line = refused(lambda: wrapped(server.uri()))
     assert "AWS refuses AssumeRoleWithWebIdentity (AccessDenied); check the role and whom it trusts" in line
     proxy.stop()
-    assert "cannot be reached" in refused(lambda: wrapped(server.uri()), KeyServiceUnavailable)
+    line = refused(lambda: wrapped(server.uri()), KeyServiceUnavailable)
+    assert line.startswith(f"{proxy.url}, asked to log in for KMS at {server.url}, cannot be reached (Conn")
+
+
+def test_a_service_that_gives_roles_is_waited_for_no_longer(
+    proxy: KMSProxy, server: KMSServer, nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client is not ours: without a word it would wait for a minute, four times."""
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(private(nobody / "token", SESSION_TOKEN)))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.url)
+    monkeypatch.setattr("keyfs.master.aws_client.ANSWER_WITHIN_S", 0.3)
+    proxy.fail(Hang())
+    line = refused(lambda: wrapped(server.uri()), KeyServiceUnavailable)
+    assert line.startswith(f"{proxy.url}, asked to log in for KMS at {server.url}, does not answer within")
+    assert proxy.calls == {"AssumeRoleWithWebIdentity": 2}
+    proxy.heal()
+    assert opens(server.uri())
 
 
 def test_a_program_that_gives_credentials_and_fails(server: KMSServer, nobody: Path) -> None:
