@@ -69,6 +69,7 @@ class CachingProtection:
         self._lock = threading.Lock()  # of the entries
         self._asking = [threading.Lock() for _ in range(LOCKS)]
         self._ask_again_at = 0.0
+        self._has_answered = False  # before that an outage is no news: whoever asks hears of it
         self._is_away = False
 
     @property
@@ -123,12 +124,12 @@ class CachingProtection:
 
     def _note_away(self, reason: KeyServiceUnavailable) -> None:
         self._ask_again_at = self._clock() + RETRY_S
-        if not self._is_away:
+        if self._has_answered and not self._is_away:
             self._is_away = True
             event(_log, logging.WARNING, "kms.away", reason=str(reason), serving_stale_s=self._stale_s)
 
     def _note_back(self) -> None:
-        self._ask_again_at = 0.0
+        self._ask_again_at, self._has_answered = 0.0, True
         if self._is_away:
             self._is_away = False
             event(_log, logging.WARNING, "kms.back")

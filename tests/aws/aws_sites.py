@@ -1,9 +1,12 @@
 """Key stores for commands and mounts that get their keys from a KMS."""
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keyfs import app
+from keyfs.core.names import parse_key_ref
 from keyfs.testing.kms_uris import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from keyfs.testing.mounted import run_keyfs
 
@@ -57,9 +60,12 @@ class AwsSite:
     def fill(self, *labels: str) -> None:
         """A new key store with two versions of each key."""
         self.keyfs("init")
-        for label in labels or LABELS:
-            self.keyfs("generate", label)
-            self.keyfs("rotate", label)
+        keys, writer = app.open_keys(app.Access(f"dir:{self.root}", self.master_key))
+        with closing(keys):
+            keys.load()
+            for ref in map(parse_key_ref, labels or LABELS):
+                writer.generate(ref)
+                writer.rotate(ref)
 
 
 def digests(mountpoint: Path) -> set[str]:

@@ -23,6 +23,7 @@ def server() -> Iterator[RedisServer]:
     with redis_server() as server, redis_store(server.uri()) as store:
         for name, data in OLD.items():
             put(store, name, data)
+        store.write_beside("note", b"a note")
         yield server
 
 
