@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import botocore.session
+import urllib3.exceptions
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
@@ -173,6 +174,10 @@ class _InTime:
         answer = self._sender.send(request)
         try:
             body = _read(answer.raw, deadline, request.url)
+        except urllib3.exceptions.HTTPError as exc:
+            answer.raw.close()
+            is_late = isinstance(exc, urllib3.exceptions.ReadTimeoutError)
+            raise (ReadTimeoutError if is_late else ConnectionClosedError)(endpoint_url=request.url) from exc
         except BaseException:
             answer.raw.close()
             raise

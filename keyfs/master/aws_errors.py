@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-import urllib3.exceptions
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
@@ -27,7 +26,6 @@ _MALFORMED: Final = (ResponseParserError, TypeError, LookupError, AttributeError
 FAILURES: Final = (
     exceptions.BotoCoreError,
     exceptions.ClientError,
-    urllib3.exceptions.HTTPError,
     OSError,
     ValueError,
     *_MALFORMED,  # botocore's parsers fail so at answers that are not as the API has them
@@ -145,7 +143,7 @@ def is_of_login(exc: Exception) -> bool:
     """Whether *exc* says something about our credentials or settings, which may be others by now."""
     if isinstance(exc, exceptions.ClientError):
         return exc.operation_name not in OPERATIONS or code_of(exc) in _LOGIN
-    return not isinstance(exc, (*_TRANSPORT, urllib3.exceptions.HTTPError))
+    return not isinstance(exc, _TRANSPORT)
 
 
 def as_keyfs_error(exc: Exception, key: str, where: str) -> KeyfsError:
@@ -160,8 +158,6 @@ def as_keyfs_error(exc: Exception, key: str, where: str) -> KeyfsError:
         return _refusal(exc, key, where)
     if isinstance(exc, _TRANSPORT):
         return _outage(exc, _asked(exc, where))
-    if isinstance(exc, urllib3.exceptions.HTTPError):
-        return KeyServiceUnavailable(f"{where} broke off: try again later")
     return _other(exc, where)
 
 

@@ -24,7 +24,6 @@ from keyfs.testing.kms_uris import with_options
 
 JOIN_S: Final = 10.0
 _UPSTREAM_S: Final = 30.0
-_DRIP_S: Final = 0.2
 _HOP: Final = {"connection", "transfer-encoding", "content-length", "keep-alive", "date", "server"}
 
 
@@ -60,7 +59,9 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Answer truly, but byte after byte: no pause is long, the whole is."""
+    """Answer truly, but byte after byte: no pause need be long, the whole is."""
+
+    pause_s: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, Drip):
             self._answer(status, answer, 0)
             for at in range(len(answer)):
-                if self.server.proxy.healed.wait(_DRIP_S):
+                if self.server.proxy.healed.wait(fault.pause_s):
                     break
                 self.wfile.write(answer[at : at + 1])
             self.close_connection = True

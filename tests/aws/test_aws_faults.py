@@ -124,6 +124,15 @@ def test_a_silent_or_slow_kms_is_left_in_time(
     assert unwrap().reveal() == CANARY
 
 
+def test_an_answer_that_stops_half_way_is_left_in_time(proxy: KMSProxy, unwrap: Callable[[], Secret]) -> None:
+    proxy.fail(Drip(pause_s=60), "Decrypt")
+    assert "does not answer within 3 s" in refused(unwrap, KeyServiceUnavailable)
+    assert proxy.calls["Decrypt"] == 2
+    proxy.heal()
+    proxy.fail(Drip(pause_s=60), "Decrypt", times=1)
+    assert unwrap().reveal() == CANARY
+
+
 @pytest.mark.parametrize("after", [None, 0, 20])
 def test_a_connection_that_is_cut(proxy: KMSProxy, unwrap: Callable[[], Secret], after: int | None) -> None:
     proxy.fail(Cut(after), "Decrypt")
