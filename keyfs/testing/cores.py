@@ -2,14 +2,25 @@
 
 import mmap
 import os
+import shutil
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 _WINDOW: Final = 8  # bytes; chance makes none of them
 _STRIDE: Final = 4  # so that whatever has 11 bytes of a key in a row has a whole window
+
+
+def need_gcore() -> None:
+    """Skip where nobody can look into a process that forbids it; fail where the tool is missing."""
+    if shutil.which("gcore") is None:
+        pytest.fail("gcore is missing: scripts/setup --test installs gdb")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to look into a process that forbids it")
 
 
 def found_in_core_of(pid: int, secret: bytes, folder: Path, *, whole: bool = False) -> dict[str, int]:

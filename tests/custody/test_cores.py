@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from waiting_process import need_gcore, waiting
+from waiting_process import waiting
 
 from keyfs.custody import memory
 from keyfs.testing import canary
-from keyfs.testing.cores import found_in_core_of, windows
+from keyfs.testing.cores import found_in_core_of, need_gcore, windows
 from keyfs.testing.master_contract import base64
 
 KEY = canary.MASTER_KEY

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from waiting_process import need_gcore
 
 from keyfs.custody import key_memory
 from keyfs.fs.mounts import mount_at
 from keyfs.testing import canary
-from keyfs.testing.cores import found_in_core_of
+from keyfs.testing.cores import found_in_core_of, need_gcore
 from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
+from keyfs.testing.processes import descendants, environments
+from keyfs.testing.waiting import wait_until
 
 WITHIN_S = 30.0
 KEY = canary.MASTER_KEY
@@ -83,26 +84,6 @@ def use(mountpoint: Path) -> int:
     return int(status["pid"])
 
 
-def descendants(pid: int) -> list[int]:
-    """The process itself and all below it."""
-    children = [
-        int(word)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for word in (task / "children").read_text().split()
-    ]
-    return [pid, *(below for child in children for below in descendants(child))]
-
-
-def environments(pid: int) -> bytes:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to look into a process that forbids it")
-    found = b""
-    for process in descendants(pid):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            found += Path(f"/proc/{process}/environ").read_bytes()
-    return found
-
-
 @contextmanager
 def foreground(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
     """A mount in the foreground, which has its core dumps, if it makes any, in the site's place."""
@@ -133,7 +114,20 @@ def test_a_core_of_the_daemon_holds_no_part_of_the_key(site: Site) -> None:
         assert use(mountpoint) == daemon
 
 
+def test_a_core_of_a_daemon_that_fetched_its_key_again_holds_no_part_of_it(site: Site) -> None:
+    need_gcore()
+    with mounted(site.mountpoint, environment=site.environment) as mountpoint:
+        daemon = use(mountpoint)
+        os.kill(daemon, signal.SIGHUP)
+        wait_until(lambda: b"master_key.renewed" in site.log)
+        assert found_in_core_of(daemon, KEY, site.place) == {}
+        assert canary.found_in(environments(daemon)) == []
+        assert use(mountpoint) == daemon
+    assert canary.found_in(site.log) == []
+
+
 def test_environment_log_and_status_hold_no_part_of_the_key(site: Site) -> None:
+    need_gcore()
     with mounted(site.mountpoint, environment=site.environment) as mountpoint:
         daemon = use(mountpoint)
         assert len(descendants(daemon)) >= 2
@@ -148,6 +142,7 @@ def test_environment_log_and_status_hold_no_part_of_the_key(site: Site) -> None:
 
 
 def test_the_environment_is_clean_as_soon_as_there_is_a_mount(site: Site) -> None:
+    need_gcore()
     with foreground(site) as process:
         deadline = time.monotonic() + WITHIN_S
         while mount_at(os.path.realpath(site.mountpoint)) is None:
