@@ -26,7 +26,7 @@ _CACHE: Final = ("cache_age", "cache_uses", "stale")
 _SECRETS: Final = frozenset(
     {"access_key_id", "secret_access_key", "session_token", "access_key", "secret_key"}
 )
-_ALIAS: Final = re.compile(r"alias/[A-Za-z0-9/_-]{1,250}")
+_ALIAS: Final = re.compile(rf"{ALIAS}[A-Za-z0-9/_-]{{1,{ALIAS_SIZE_MAX - len(ALIAS)}}}")
 _KEY_ID: Final = re.compile(r"(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ARN: Final = re.compile(r"arn:aws[a-z-]{0,20}:kms:([a-z0-9-]{1,40}):[0-9]{12}:(key/(.+)|alias/.+)")
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -190,7 +190,7 @@ def _duration(scheme: str, options: Mapping[str, str], option: str, default_s: f
 
 
 def _is_alias(text: str) -> bool:
-    return len(text) <= ALIAS_SIZE_MAX and _ALIAS.fullmatch(text) is not None
+    return _ALIAS.fullmatch(text) is not None
 
 
 def _is_sound(arn: str) -> bool:

@@ -137,6 +137,7 @@ def test_the_options_of_a_key_for_each_client() -> None:
     assert cache == CacheSettings(30.0, 7, 0.0)
     assert may_create
     assert parse_per_client_uri("?cache_age=2h&stale=1d")[1] == CacheSettings(7200.0, 1000, 86400.0)
+    assert parse_per_client_uri("?cache_age=2m")[1].max_age_s == 120.0
 
 
 @pytest.mark.parametrize(
