@@ -94,3 +94,14 @@ def test_the_benchmark_measures_everything_and_unmounts(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "bench.json").read_text())
     assert set(found["microseconds_per_read"]) == {"keyfs-ro", "keyfs-rw", "gocryptfs", "tmpfs"}
     assert all(len(row["rounds"]) == found["plan"]["rounds"] for row in found["ratios"].values())
+
+
+def test_the_count_of_calls_to_a_kms_is_bounded_by_the_cache(tmp_path: Path) -> None:
+    ran = run_script("bench", "kms", "--quick", "--output", tmp_path / "bench.json")
+    assert ran.returncode == 0, ran.stdout
+    calls = [
+        row["calls per 1,000 reads"] for row in json.loads((tmp_path / "bench.json").read_text()).values()
+    ]
+    assert calls[0] >= 1000  # without a cache
+    assert calls[2] <= 1000 * 10 / 200  # each of ten keys once in 200 reads
+    assert calls[3] == 0  # one master key: never again
