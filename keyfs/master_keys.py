@@ -108,9 +108,9 @@ class MasterKeys:
         """
         return tuple(source.fetch(wait_s) for source in self._sources)
 
-    def describe(self) -> str:
-        """The list, for status and logs. Holds no secret."""
-        return ",".join(source.describe() for source in self._sources)
+    def describe(self) -> tuple[str, ...]:
+        """The URIs, for status and logs. Hold no secret."""
+        return tuple(source.describe() for source in self._sources)
 
 
 def hide_variables(uris: str) -> None:

@@ -64,7 +64,7 @@ def _status(keys: KeyStore, info: MountInfo, state: str) -> dict[str, object]:
     of_mount = {name: facts.pop(name) for name in ("read_only", "started")}
     return {
         **facts,
-        "master_key": "none" if protection is None else protection.described,
+        "master_key": "none" if protection is None else ",".join(protection.described),
         "sealer": "none" if protection is None else protection.engine,
         **of_mount,
         "state": state,

@@ -70,7 +70,7 @@ def rekey(
         keys.load()
         verify_master_key(keys)
         report = RekeyReport()
-        with _audited(keys, report, old, new, dry_run=dry_run), progress_bar("sealing anew") as progress:
+        with _audited(keys, report, dry_run=dry_run), progress_bar("sealing anew") as progress:
             assert keys.protection is not None  # noqa: S101 - it was opened with master keys
             rekey_store(keys, keys.protection.members[0], report, progress, dry_run=dry_run)
     _tell(report, dry_run=dry_run, as_json=as_json)
@@ -90,7 +90,7 @@ def _all_of(old: str, new: str) -> str:
 
 
 @contextmanager
-def _audited(keys: KeyStore, report: RekeyReport, old: str, new: str, *, dry_run: bool) -> Iterator[None]:
+def _audited(keys: KeyStore, report: RekeyReport, *, dry_run: bool) -> Iterator[None]:
     """Leave a line in the log and one beside the store, however the block ends."""
     outcome = "interrupted"
     try:
@@ -101,10 +101,13 @@ def _audited(keys: KeyStore, report: RekeyReport, old: str, new: str, *, dry_run
         raise
     finally:
         if not dry_run:
-            _leave_trace(keys, {"outcome": outcome, "from": old, "to": new, **_counts(report)})
+            _leave_trace(keys, {"outcome": outcome, **_counts(report)})
 
 
 def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
+    # Not the URIs as they were given: that of a program may hold a secret.
+    new, *old = keys.protection.described if keys.protection is not None else ("none",)
+    facts = {"from": ",".join(old), "to": new, **facts}
     event(_log, logging.INFO, "rekey.ended", store=keys.store.describe(), **facts)
     try:
         leave_line(keys.store, "rekey", **facts)

@@ -68,12 +68,13 @@ class CellProtection:
 class Protections:
     """Several ways of sealing: the first one seals, all of them open. Itself a `Protection`.
 
-    *members* may be replaced whole at any time, by any thread. *described* says where their keys come from.
+    *members* may be replaced whole at any time, by any thread. *described* says for each where its
+    key comes from; it holds no secret.
     """
 
-    def __init__(self, members: Sequence[Protection], described: str = "") -> None:
+    def __init__(self, members: Sequence[Protection], described: Sequence[str] = ()) -> None:
         self.members = tuple(members)
-        self.described = described
+        self.described = tuple(described)
 
     @classmethod
     def under(cls, sealer: Sealer) -> "Protections":

@@ -136,6 +136,15 @@ def test_each_run_leaves_a_line_beside_the_store(site: Site) -> None:
     assert first["time"] < second["time"]
 
 
+def test_the_line_holds_no_argument_of_a_program(site: Site) -> None:
+    """One may be a secret."""
+    path = site.old.removeprefix("file:")
+    assert Site(site.real, f"command:/bin/cat {path}", site.new).rekey().code == 0
+    line = json.loads((site.beside / "audit.log").read_text())
+    assert (line["from"], line["to"]) == ("command:/bin/cat", site.new)
+    assert path not in str(line)
+
+
 def test_a_dry_run_counts_and_leaves_nothing_at_all(site: Site) -> None:
     before = site.files()
     ran = site.rekey("--dry-run", "--json")

@@ -63,8 +63,8 @@ def test_one_key_that_is_not_there_is_an_error(key_uri: Callable[[str], str], tm
 
 
 def test_the_list_describes_itself(key_uri: Callable[[str], str]) -> None:
-    uris = f"{key_uri('new')},{key_uri('old')}"
-    assert MasterKeys(uris, "v1", nothing_beside).describe() == uris
+    uris = (key_uri("new"), key_uri("old"))
+    assert MasterKeys(",".join(uris), "v1", nothing_beside).describe() == uris
 
 
 @pytest.mark.parametrize(
