@@ -21,6 +21,7 @@ MASKS = (
     (r"\b[0-9a-f]{64}\b", "<digest>"),
     (r"[A-Z][a-z]{2} +\d+ \d\d:\d\d", "<date>"),
     (r"dir:/\S+/store", "dir:<store>"),
+    (r"file:/\S+/", "file:<place>/"),
 )
 
 
@@ -68,8 +69,8 @@ def run_session(commands: list[str], place: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("fuse_required")
-def test_the_recorded_session_runs_again(tmp_path: Path) -> None:
-    [session] = blocks("console")
+@pytest.mark.parametrize("session", blocks("console"), ids=["first screen", "another master key"])
+def test_the_recorded_session_runs_again(tmp_path: Path, session: str) -> None:
     steps = session_steps(session)
     assert len(steps) > 10
     printed = run_session([command for command, _ in steps], tmp_path)
