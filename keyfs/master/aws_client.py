@@ -1,4 +1,4 @@
-"""One client of AWS KMS, on botocore: made once, on first use, with time-outs and errors of our own.
+"""One client of AWS KMS, by boto3: made once, on first use, with time-outs and errors of our own.
 
 Signed requests travel in TLS, or stay on this machine. None of botocore's exceptions leaves: they hold
 answers, and their frames hold request bodies. For the same reason our own errors are raised outside
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import boto3.session
 import botocore.session
 import urllib3.exceptions
 from botocore.awsrequest import AWSResponse
@@ -150,11 +151,12 @@ def _client(
     endpoint: str | None,
 ) -> Client:
     region = settings.region or (access_key.region if access_key else None)
+    region = region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
     # What is on this machine is asked directly: a proxy could read it.
     direct = Config(proxies={}) if endpoint is not None and is_here(endpoint) else None
-    return session.create_client(
+    return boto3.session.Session(botocore_session=session).client(
         "kms",
-        region_name=region or session.get_config_variable("region") or os.environ.get("AWS_REGION"),
+        region_name=region,
         endpoint_url=endpoint,
         aws_access_key_id=access_key.access_key_id if access_key else None,
         aws_secret_access_key=access_key.secret_access_key if access_key else None,

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import botocore.session
+import boto3.session
 import pytest
 from botocore.config import Config
 
@@ -123,7 +123,7 @@ class KMSServer:
 
 def raw_client(endpoint: str, service: str = "kms") -> Any:  # noqa: ANN401 - botocore ships no types
     """A client that has nothing of keyfs, and nothing of the machine's settings."""
-    return _session().create_client(
+    return _session().client(
         service,
         region_name=REGION,
         endpoint_url=endpoint,
@@ -136,7 +136,7 @@ def raw_client(endpoint: str, service: str = "kms") -> Any:  # noqa: ANN401 - bo
 @functools.cache
 def _session() -> Any:  # noqa: ANN401 - as above
     """One for all: each reads the description of KMS anew."""
-    return botocore.session.Session()
+    return boto3.session.Session()
 
 
 @contextmanager
