@@ -90,6 +90,13 @@ def test_what_is_no_ciphertext_is_asked_of_nobody(aws: None, text: bytes) -> Non
     assert "is cut off, or none of KMS's" in line
 
 
+@pytest.mark.parametrize("text", [b"\xff" * 29, base64(b"x" * 6144)], ids=["least", "most"])
+def test_what_may_be_a_ciphertext_is_asked(proxy: KMSProxy, moto: KMSServer, text: bytes) -> None:
+    moto.make("alias/k")
+    assert ANOTHER in refused(lambda: open_key(proxy.uri("alias/k")).unwrap(text))
+    assert proxy.calls == {"Decrypt": 1}
+
+
 @pytest.mark.parametrize(
     ("layout", "material", "words"),
     [

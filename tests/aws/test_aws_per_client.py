@@ -101,6 +101,13 @@ def test_what_no_kms_could_have_made_is_asked_of_nobody(aws: None, blob: bytes) 
     does_not_open(opened("awskms-per-client:?region=eu-west-1&endpoint=http://127.0.0.1:1"), blob)
 
 
+@pytest.mark.parametrize("size", [29, 6144])
+def test_what_a_kms_could_have_made_is_asked(proxy: KMSProxy, moto: KMSServer, size: int) -> None:
+    moto.make("alias/acra_alice")
+    does_not_open(opened(proxy.per_client()), b"\xff" * size)
+    assert proxy.calls == {"Decrypt": 1}
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [
@@ -150,6 +157,13 @@ def test_what_kms_does_not_take(aws: None, size: int) -> None:
     protection = opened("awskms-per-client:?region=eu-west-1&endpoint=http://127.0.0.1:1")
     line = refused(lambda: protection.seal(Secret(bytes(size)), ALICE), InvalidMaterial)
     assert line == f"a key that KMS seals has 1 to 4096 bytes, not {size}"
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+def test_the_least_and_the_most_that_kms_takes(kms: KMSServer, size: int) -> None:
+    kms.make("alias/acra_alice")
+    protection = opened(kms.per_client())
+    assert protection.unseal(protection.seal(Secret(b"x" * size), ALICE), ALICE).reveal() == b"x" * size
 
 
 # --- keys that are not there ---
