@@ -109,9 +109,11 @@ class KMS:
 
     def _connected(self) -> Client:
         with self._lock:
-            if self._client is None or self._owner != os.getpid():
-                self._client, self._owner = connect(self._settings), os.getpid()
-            return self._client
+            client = self._client  # which another thread may let go of at any time
+            if client is None or self._owner != os.getpid():
+                client = connect(self._settings)
+                self._client, self._owner = client, os.getpid()
+            return client
 
 
 def connect(settings: AwsSettings) -> Client:

@@ -226,6 +226,22 @@ def test_threads_share_one_client_and_make_one_key(proxy: KMSProxy, moto: KMSSer
     assert proxy.calls["ListAliases"] == 0, "a call that works asks nothing else"
 
 
+def test_a_login_may_be_made_anew_while_others_ask(proxy: KMSProxy, moto: KMSServer) -> None:
+    moto.make("alias/acra_alice")
+    protection = opened(proxy.per_client())
+    blob = protection.seal(Secret(CANARY), ALICE)
+
+    def work(number: int) -> bool:
+        if number == 0:
+            for _ in range(20):
+                protection.renew()
+            return True
+        return all(protection.unseal(blob, ALICE).reveal() == CANARY for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
 def test_copies_are_the_callers_own(moto: KMSServer) -> None:
     moto.make("alias/acra_alice")
     protection = opened(moto.per_client())
