@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,9 @@ from keyfs.seal.pure import PureSealer
 
 ENTRIES_MAX: Final = 65536  # at some 300 bytes each
 LOCKS: Final = 64  # who wants the same key waits for one call; seldom does anyone wait for another key's
+THREADS: Final = 8  # that ask
+# Less than any reader has: a KMS that takes requests and says nothing must not keep old answers from serving.
+ASK_WITHIN_S: Final = 2.0
 RETRY_S: Final = 5.0  # a KMS that did not answer is left alone for so long, where there is something to serve
 _log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class CachingProtection:
             self._sealer = PureSealer(key)
         self._entries: LRUCache[bytes, _Entry] = LRUCache(ENTRIES_MAX)
         self._lock = threading.Lock()  # of the entries
+        self._threads = ThreadPoolExecutor(THREADS, "kms")
         self._asking = [threading.Lock() for _ in range(LOCKS)]
         self._ask_again_at = 0.0
         self._has_answered = False  # before that an outage is no news: whoever asks hears of it
@@ -104,14 +109,25 @@ class CachingProtection:
         return now < self._ask_again_at and age_s < self._stale_s
 
     def _ask(self, name: bytes, blob: bytes, label: Label) -> Secret:
+        asked = self._threads.submit(self._ask_kms, name, blob, label)
         try:
-            opened = self._inner.unseal(blob, label)
-        except KeyServiceUnavailable as exc:
-            self._note_away(exc)
+            return asked.result(ASK_WITHIN_S if self._may_serve(name) else None)
+        except TimeoutError:
+            asked.add_done_callback(_wipe_answer)
+            self._note_away(f"no answer within {ASK_WITHIN_S:g} s")
+        except KeyServiceUnavailable:
             known = self._take(name)
             if known is None:
                 raise
             return known
+        return self._take(name) or asked.result()
+
+    def _ask_kms(self, name: bytes, blob: bytes, label: Label) -> Secret:
+        try:
+            opened = self._inner.unseal(blob, label)
+        except KeyServiceUnavailable as exc:
+            self._note_away(str(exc))
+            raise
         except KeyfsError:
             with self._lock:
                 self._entries.pop(name, None)
@@ -122,17 +138,29 @@ class CachingProtection:
             self._entries[name] = entry
         return opened
 
-    def _note_away(self, reason: KeyServiceUnavailable) -> None:
+    def _may_serve(self, name: bytes) -> bool:
+        """Whether there is an answer, if an old one, that serves while the KMS is away."""
+        with self._lock:
+            entry = self._entries.get(name)
+        return entry is not None and self._clock() - entry.opened_at < self._stale_s
+
+    def _note_away(self, reason: str) -> None:
         self._ask_again_at = self._clock() + RETRY_S
         if self._has_answered and not self._is_away:
             self._is_away = True
-            event(_log, logging.WARNING, "kms.away", reason=str(reason), serving_stale_s=self._stale_s)
+            event(_log, logging.WARNING, "kms.away", reason=reason, serving_stale_s=self._stale_s)
 
     def _note_back(self) -> None:
         self._ask_again_at, self._has_answered = 0.0, True
         if self._is_away:
             self._is_away = False
             event(_log, logging.WARNING, "kms.back")
+
+
+def _wipe_answer(asked: Future[Secret]) -> None:
+    """For whoever did not wait for it."""
+    if asked.exception() is None:
+        asked.result().wipe()
 
 
 def _name(blob: bytes, label: Label) -> bytes:

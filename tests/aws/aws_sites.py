@@ -1,14 +1,18 @@
 """Key stores for commands and mounts that get their keys from a KMS."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyfs import app
 from keyfs.core.names import parse_key_ref
+from keyfs.testing.kms_proxy import KMSProxy
 from keyfs.testing.kms_uris import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from keyfs.testing.mounted import run_keyfs
+from keyfs.testing.mounted import mounted, run_keyfs
+from keyfs.testing.reading import reading_loop
 
 LABELS = (
     "storage/alice",
@@ -72,3 +76,18 @@ def digests(mountpoint: Path) -> set[str]:
     """Of every key there is to read. No key is kept: no test shows one."""
     files = [path for path in mountpoint.glob("*/*/*") if path.name != "rotate"]
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def read_without_a_kms(proxy: KMSProxy, site: AwsSite, goes: Callable[[], None], for_s: float) -> int:
+    """Read all that a mount shows while the KMS goes away; how often it was asked from then on."""
+    with mounted(site.place / "mount", environment=site.environment) as mount:
+        files = [path for path in mount.glob("*/*/*") if path.name != "rotate"]
+        contents = {path: {path.read_bytes()} for path in files}
+        asked = proxy.calls["Decrypt"]
+        with reading_loop(contents) as readings:
+            goes()
+            time.sleep(for_s)
+        assert not readings.errors
+        assert readings.wrong == 0
+        assert readings.reads > len(files)
+        return proxy.calls["Decrypt"] - asked

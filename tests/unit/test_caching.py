@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,6 +11,7 @@ from keyfs.core.secret import Secret
 from keyfs.errors import KeyfsError, KeyServiceUnavailable, MasterKeyUnavailable, UnsealFailed
 from keyfs.seal import caching
 from keyfs.seal.caching import RETRY_S, CachingProtection
+from keyfs.testing.waiting import wait_until
 
 ALICE, BOBBY = Label(b"alice", "acra_alice"), Label(b"bobby", "acra_bobby")
 PLAINTEXT = b"plaintext-that-nobody-else-has-32"
@@ -227,3 +228,59 @@ def test_a_full_cache_forgets_the_eldest(scene: Scene, monkeypatch: pytest.Monke
     assert len(scene.kms.calls) == 5
     cache.unseal(blobs[0], ALICE)
     assert len(scene.kms.calls) == 6
+
+
+# --- a KMS that takes requests and says nothing ---
+
+
+@pytest.fixture
+def silence(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set, it ends."""
+    monkeypatch.setattr(caching, "ASK_WITHIN_S", 0.05)
+    scene.read()
+    scene.now_s += AGE_S
+    over = threading.Event()
+    scene.kms.meanwhile = over.wait
+    yield over
+    over.set()
+    scene.cache._threads.shutdown()
+
+
+@pytest.mark.expects_log(AWAY)
+def test_a_silent_kms_keeps_nobody_from_what_it_opened_before(scene: Scene, silence: threading.Event) -> None:
+    assert [scene.read() for _ in range(3 * USES)] == [PLAINTEXT] * 3 * USES
+    assert len(scene.kms.calls) == 2
+    silence.set()
+    wait_until(lambda: scene.cache._ask_again_at == 0)
+    assert scene.read() == PLAINTEXT
+    assert len(scene.kms.calls) == 2  # the late answer counts
+
+
+@pytest.mark.expects_log(AWAY)
+def test_a_late_answer_that_nobody_waits_for_is_wiped(scene: Scene, silence: threading.Event) -> None:
+    late: list[Secret] = []
+    real = scene.kms.unseal
+
+    def unseal(blob: bytes, label: Label) -> Secret:
+        late.append(real(blob, label))
+        return late[-1]
+
+    scene.kms.unseal = unseal  # type: ignore[method-assign]  # to see what it hands out
+    assert scene.read() == PLAINTEXT
+    silence.set()
+    wait_until(lambda: bool(late) and not any(late[0].view()))
+
+
+@pytest.mark.expects_log(r"kms\.away")
+def test_a_late_refusal_counts(scene: Scene, silence: threading.Event) -> None:
+    assert scene.read() == PLAINTEXT
+    scene.kms.error = MasterKeyUnavailable("disabled")
+    silence.set()
+    wait_until(lambda: not scene.cache._entries)
+    with pytest.raises(MasterKeyUnavailable):
+        scene.read()
+
+
+def test_what_was_never_opened_is_waited_for(scene: Scene, silence: threading.Event) -> None:
+    threading.Timer(0.2, silence.set).start()
+    assert scene.cache.unseal(b"never opened", ALICE).reveal() == b"never opened"[::-1]
