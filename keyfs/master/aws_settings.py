@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from keyfs.core.durations import seconds
 from keyfs.errors import InvalidSettings
 from keyfs.master.uri import split_options
 
@@ -32,9 +33,7 @@ _ARN: Final = re.compile(r"arn:aws[a-z-]{0,20}:kms:([a-z0-9-]{1,40}):[0-9]{12}:(
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _WORD: Final = re.compile(r"[\x21-\x7e]+")
 _HERE: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-_DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,8}")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +180,7 @@ def _settings(scheme: str, options: Mapping[str, str], region_of_key: str | None
 
 
 def _duration(scheme: str, options: Mapping[str, str], option: str, default_s: float) -> float:
-    if option not in options:
-        return default_s
-    match = _DURATION.fullmatch(options[option])
-    if match is None:
-        raise InvalidSettings(f"'{scheme}:' has {option}=DURATION, such as 30s, 5m, 1h or 1d")
-    return float(int(match[1]) * _SECONDS[match[2]])
+    return seconds(options[option], f"'{scheme}:' has {option}=TIME: ") if option in options else default_s
 
 
 def _is_alias(text: str) -> bool:

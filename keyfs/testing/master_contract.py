@@ -9,9 +9,10 @@ from typing import Final
 
 import pytest
 
+from keyfs.core.secret import Secret
 from keyfs.errors import MasterKeyUnavailable
 from keyfs.master.encoding import KEY_MIN
-from keyfs.master.registry import open_provider
+from keyfs.master.registry import open_key, open_provider
 
 Put = Callable[[bytes | None], str]
 """Puts a text where one provider looks (None: nothing is there) and returns the URI that names the place."""
@@ -26,7 +27,15 @@ def base64(material: bytes) -> bytes:
 
 
 V1_TEXT: Final = base64(CANARY)
-V2_TEXT: Final = base64(b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY_SIGNATURE)))
+
+
+def document(encryption: bytes, signature: bytes) -> bytes:
+    """A v2 master key as JSON, of two texts."""
+    return b'{"encryption":"%b","signature":"%b"}' % (encryption, signature)
+
+
+V2_DOCUMENT: Final = document(base64(CANARY), base64(CANARY_SIGNATURE))
+V2_TEXT: Final = base64(V2_DOCUMENT)
 UNUSABLE: Final = {
     "v1": {
         "empty": b"",
@@ -42,9 +51,9 @@ UNUSABLE: Final = {
         "v1 key": V1_TEXT,
         "space inside": V2_TEXT[:20] + b" " + V2_TEXT[20:],
         "no signature": base64(b'{"encryption":"%b"}' % base64(CANARY)),
-        "equal keys": base64(b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY))),
-        "short key": base64(b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY[1:]))),
-        "inner base64": base64(b'{"encryption":"%b","signature":"%b"}' % (CANARY, CANARY_SIGNATURE)),
+        "equal keys": base64(document(base64(CANARY), base64(CANARY))),
+        "short key": base64(document(base64(CANARY), base64(CANARY[1:]))),
+        "inner base64": base64(document(CANARY, CANARY_SIGNATURE)),
         "no end": base64(b'{"encryption":"%b"' % base64(CANARY)),
     },
 }
@@ -128,3 +137,42 @@ class MasterKeyContract:
         assert provider.describe().partition(":")[0] == uri.partition(":")[0]
         assert "\n" not in provider.describe()
         assert_no_secret(f"{provider.describe()} {provider!r} {key!r} {key}")
+
+
+# What a key encryption key unwraps is the raw key or the JSON text, without the base64 around it.
+_MATERIAL: Final = {V1_TEXT: CANARY, V2_TEXT: V2_DOCUMENT}
+_UNUSABLE_MATERIAL: Final = {
+    "v1": {"short": CANARY[:-1], "v2 key": V2_DOCUMENT},
+    "v2": {
+        "v1 key": CANARY,
+        "base64 around it": V2_TEXT + b" ",
+        "no end": V2_DOCUMENT[:-1],
+        "no signature": b'{"encryption":"%b"}' % base64(CANARY),
+        "equal keys": document(base64(CANARY), base64(CANARY)),
+        "short key": document(base64(CANARY), base64(CANARY[1:])),
+        "inner base64": document(CANARY, CANARY_SIGNATURE),
+    },
+}
+
+
+def wrapped(uri: str, text: bytes) -> bytes:
+    """The ciphertext, by the key that *uri* names, of what *text* encodes; with line breaks as that."""
+    joined = text.translate(None, b"\r\n")
+    made = open_key(uri).wrap(Secret(_MATERIAL.get(joined, text)))
+    return made if joined == text else made[:30] + b"\r\n" + made[30:] + b"\n"
+
+
+class WrappedMasterKeyContract(MasterKeyContract):
+    """The same for master keys that are kept wrapped. `put` puts the text as `wrapped` makes it."""
+
+    @pytest.mark.parametrize(
+        ("layout", "text"),
+        [
+            pytest.param(layout, text, id=f"{layout}: {name}")
+            for layout, texts in _UNUSABLE_MATERIAL.items()
+            for name, text in texts.items()
+        ],
+    )
+    def test_a_bad_text_is_refused_at_once_and_not_repeated(self, put: Put, layout: str, text: bytes) -> None:
+        """There is no outer base64 to be wrong, so the cases are those of the bytes inside."""
+        super().test_a_bad_text_is_refused_at_once_and_not_repeated(put, layout, text)

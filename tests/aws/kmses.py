@@ -12,9 +12,8 @@ from keyfs.core.secret import Secret
 from keyfs.errors import KeyfsError, MasterKeyUnavailable
 from keyfs.master.registry import open_key
 from keyfs.testing.kms_uris import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from keyfs.testing.master_contract import CANARY, CANARY_SIGNATURE, assert_no_secret, base64
+from keyfs.testing.master_contract import CANARY, assert_no_secret
 
-V2_DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY_SIGNATURE))
 SESSION_TOKEN = "FwoGZXIvYXdzEKeyfsTestsSessionTokenAAAABBBBCCCC"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

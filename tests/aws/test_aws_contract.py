@@ -4,59 +4,24 @@ import base64 as b64
 from pathlib import Path
 
 import pytest
-from kmses import V2_DOCUMENT, assert_harmless, wrapped
+from kmses import wrapped
 
 from keyfs.core.secret import Secret
-from keyfs.errors import MasterKeyUnavailable
 from keyfs.master.registry import open_key, open_provider
+from keyfs.testing import master_contract as contract
 from keyfs.testing.kms_servers import KMSServer
 from keyfs.testing.master_contract import (
     CANARY,
-    CANARY_SIGNATURE,
-    V1_TEXT,
-    V2_TEXT,
-    MasterKeyContract,
+    V2_DOCUMENT,
     Put,
+    WrappedMasterKeyContract,
     base64,
 )
 
 pytest_plugins = ["aws_fixtures"]
-MATERIAL = {V1_TEXT: CANARY, V2_TEXT: V2_DOCUMENT}
 
 
-def ciphertext(uri: str, text: bytes) -> bytes:
-    """What is to be put for *text*: the ciphertext of what it encodes, with line breaks where it has some."""
-    joined = text.translate(None, b"\r\n")
-    made = wrapped(uri, MATERIAL.get(joined, text))
-    return made if joined == text else made[:30] + b"\r\n" + made[30:] + b"\n"
-
-
-class WrappedContract(MasterKeyContract):
-    """What is wrapped is the raw key or the JSON text, not the base64 around it; KMS takes no empty text."""
-
-    @pytest.mark.parametrize(
-        ("layout", "text"),
-        [
-            ("v1", CANARY[:-1]),
-            ("v1", V2_DOCUMENT),
-            ("v2", CANARY),
-            ("v2", V2_TEXT + b" "),
-            ("v2", V2_DOCUMENT[:-1]),
-            ("v2", b'{"encryption":"%b"}' % base64(CANARY)),
-            ("v2", b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY))),
-            ("v2", b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY[1:]))),
-            ("v2", b'{"encryption":"%b","signature":"%b"}' % (CANARY, CANARY_SIGNATURE)),
-        ],
-        ids=range(9),
-    )
-    def test_a_bad_text_is_refused_at_once_and_not_repeated(self, put: Put, layout: str, text: bytes) -> None:
-        provider = open_provider(put(text), layout)
-        with pytest.raises(MasterKeyUnavailable) as caught:
-            provider.fetch()
-        assert_harmless(caught.value)
-
-
-class TestInTheVariableOfAcra(WrappedContract):
+class TestInTheVariableOfAcra(WrappedMasterKeyContract):
     """Without `from=` and without a key, as Acra has it."""
 
     @pytest.fixture
@@ -66,13 +31,13 @@ class TestInTheVariableOfAcra(WrappedContract):
         def put(text: bytes | None) -> str:
             monkeypatch.delenv("ACRA_MASTER_KEY", raising=False)
             if text is not None:
-                monkeypatch.setenv("ACRA_MASTER_KEY", ciphertext(kms.uri(), text).decode())
+                monkeypatch.setenv("ACRA_MASTER_KEY", contract.wrapped(kms.uri(), text).decode())
             return kms.uri()
 
         return put
 
 
-class TestInAFile(WrappedContract):
+class TestInAFile(WrappedMasterKeyContract):
     """With a context that is bound in."""
 
     @pytest.fixture
@@ -84,7 +49,7 @@ class TestInAFile(WrappedContract):
         def put(text: bytes | None) -> str:
             path.unlink(missing_ok=True)
             if text is not None:
-                path.write_bytes(ciphertext(uri, text))
+                path.write_bytes(contract.wrapped(uri, text))
             return uri
 
         return put

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kmses import V2_DOCUMENT, log_everything, refused, wrapped
+from kmses import log_everything, refused, wrapped
 
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidMaterial, InvalidSettings, KeyfsError, KeyServiceUnavailable
@@ -18,7 +18,7 @@ from keyfs.testing import canary
 from keyfs.testing.kms_proxy import KMSProxy, Plain, Refusal
 from keyfs.testing.kms_servers import KMSServer, ministack_server
 from keyfs.testing.kms_uris import SECRET_ACCESS_KEY
-from keyfs.testing.master_contract import CANARY, assert_no_secret, base64
+from keyfs.testing.master_contract import CANARY, V2_DOCUMENT, assert_no_secret, base64
 
 pytest_plugins = ["aws_fixtures"]
 ANOTHER = "is damaged, or another key's, or another context's"

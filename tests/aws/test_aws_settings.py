@@ -145,9 +145,9 @@ def test_the_options_of_a_key_for_each_client() -> None:
     [
         ("alias/a", "names no key, each client has its own (alias/acra_CLIENT)"),
         ("?create=no", "has create=yes, or no such option"),
-        ("?cache_age=5", "has cache_age=DURATION, such as 30s, 5m, 1h or 1d"),
-        ("?cache_age=-1s", "has cache_age=DURATION"),
-        ("?stale=1.5h", "has stale=DURATION"),
+        ("?cache_age=5w", "has cache_age=TIME: '5w' is no time: write a number and s, m, h or d, as in 15m"),
+        ("?cache_age=-1s", "has cache_age=TIME"),
+        ("?stale=1.5h", "has stale=TIME"),
         ("?cache_uses=0", "has cache_uses=N"),
         ("?cache_uses=many", "has cache_uses=N"),
         ("?from=store", "has no option 'from'"),

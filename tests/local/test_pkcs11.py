@@ -15,19 +15,16 @@ from keyfs.errors import (
     KeyfsError,
     MasterKeyUnavailable,
 )
-from keyfs.master.registry import open_key, open_provider
+from keyfs.master.registry import open_key
 from keyfs.testing.master_contract import (
     CANARY,
-    CANARY_SIGNATURE,
     V1_TEXT,
-    V2_TEXT,
-    MasterKeyContract,
     Put,
+    WrappedMasterKeyContract,
     assert_no_secret,
     base64,
+    wrapped,
 )
-
-V2_DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY_SIGNATURE))
 
 
 @pytest.fixture(scope="module")
@@ -72,47 +69,18 @@ def refusal(uri: str, error: type[KeyfsError] = MasterKeyUnavailable) -> str:
     return str(caught.value)
 
 
-class TestPkcs11(MasterKeyContract):
-    """What is wrapped is the raw key or the JSON text, not the base64 around it, so `put` takes that off."""
-
+class TestPkcs11(WrappedMasterKeyContract):
     @pytest.fixture
     def put(self, hsm: SoftHSM, tmp_path: Path) -> Put:
         path = tmp_path / "wrapped"
-        material = {V1_TEXT: CANARY, V2_TEXT: V2_DOCUMENT}
 
         def put(text: bytes | None) -> str:
             path.unlink(missing_ok=True)
             if text is not None:
-                joined = text.translate(None, b"\r\n")
-                wrapped = open_key(hsm.uri()).wrap(Secret(material.get(joined, text)))
-                has_breaks = joined != text  # then put them where they matter here
-                path.write_bytes(wrapped[:30] + b"\r\n" + wrapped[30:] + b"\n" if has_breaks else wrapped)
+                path.write_bytes(wrapped(hsm.uri(), text))
             return hsm.uri(options=f"&from=file:{path}")
 
         return put
-
-    @pytest.mark.parametrize(
-        ("layout", "text"),
-        [
-            ("v1", b""),
-            ("v1", CANARY[:-1]),
-            ("v1", V2_DOCUMENT),
-            ("v2", b""),
-            ("v2", CANARY),
-            ("v2", V2_DOCUMENT[:-1]),
-            ("v2", b'{"encryption":"%b"}' % base64(CANARY)),
-            ("v2", b'{"encryption":"%b","signature":"%b"}' % (base64(CANARY), base64(CANARY))),
-        ],
-        ids=range(8),
-    )
-    def test_a_bad_text_is_refused_at_once_and_not_repeated(self, put: Put, layout: str, text: bytes) -> None:
-        """There is no outer base64 to be wrong, so the cases are those of the bytes inside."""
-        provider = open_provider(put(text), layout)
-        with pytest.raises(MasterKeyUnavailable) as caught:
-            provider.fetch()
-        assert "\n" not in str(caught.value)
-        assert_no_secret(str(caught.value))
-        assert caught.value.__context__ is None
 
 
 # --- wrapped ---
