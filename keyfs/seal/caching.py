@@ -113,14 +113,14 @@ class CachingProtection:
         try:
             return asked.result(ASK_WITHIN_S if self._may_serve(name) else None)
         except TimeoutError:
-            asked.add_done_callback(_wipe_answer)
             self._note_away(f"no answer within {ASK_WITHIN_S:g} s")
         except KeyServiceUnavailable:
-            known = self._take(name)
-            if known is None:
-                raise
-            return known
-        return self._take(name) or asked.result()
+            pass
+        known = self._take(name)
+        if known is None:
+            return asked.result()  # or its error
+        asked.add_done_callback(_wipe_answer)  # only now: what is returned above must stay whole
+        return known
 
     def _ask_kms(self, name: bytes, blob: bytes, label: Label) -> Secret:
         try:

@@ -284,3 +284,18 @@ def test_a_late_refusal_counts(scene: Scene, silence: threading.Event) -> None:
 def test_what_was_never_opened_is_waited_for(scene: Scene, silence: threading.Event) -> None:
     threading.Timer(0.2, silence.set).start()
     assert scene.cache.unseal(b"never opened", ALICE).reveal() == b"never opened"[::-1]
+
+
+@pytest.mark.expects_log(AWAY)
+def test_an_answer_that_is_late_and_waited_for_after_all_is_whole(
+    scene: Scene, silence: threading.Event
+) -> None:
+    """While it was waited for, what could have served instead became too old."""
+
+    def become_too_old() -> None:
+        scene.now_s += STALE_S
+        silence.wait()
+
+    scene.kms.meanwhile = become_too_old
+    threading.Timer(0.2, silence.set).start()
+    assert scene.read() == PLAINTEXT
