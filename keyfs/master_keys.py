@@ -43,7 +43,7 @@ class _ClientKeys(Protection, Protocol):
     def describe(self) -> str: ...
 
     def renew(self) -> None:
-        """Log in anew at the next call."""
+        """Read again what is needed to log in."""
 
 
 class _Source(Protocol):
@@ -74,8 +74,8 @@ class _ClientKeysSource:
         self._kms = kms
         self.describe = kms.describe
 
-    def fetch(self, _wait_s: float) -> Protection:
-        self._kms.renew()
+    def fetch(self, wait_s: float) -> Protection:
+        patiently(self._kms.renew, wait_s)
         cache = self._kms.cache
         return CachingProtection(self._kms, cache.max_age_s, cache.max_uses, cache.stale_s)
 
@@ -104,7 +104,7 @@ class MasterKeys:
 
         Raises:
             MasterKeyUnavailable, KeyServiceUnavailable, InsecurePermissions, InvalidSettings: as
-                `MasterKeyProvider.fetch`.
+                `MasterKeyProvider.fetch`, or a KMS with a key for each client cannot be asked.
         """
         return tuple(source.fetch(wait_s) for source in self._sources)
 

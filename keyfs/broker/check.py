@@ -15,6 +15,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.stamps import NANOSECONDS, parse_stamp
 from keyfs.errors import (
+    InvalidSettings,
     KeyfsError,
     KeyNotFound,
     KeyServiceUnavailable,
@@ -71,6 +72,7 @@ def verify_master_key(keys: KeyStore, reader: BlobReader | None = None) -> None:
         MasterKeyWrong: there are blobs, and it opens none of those tried.
         MasterKeyUnavailable: a KMS has no key for any of those tried, or does not let us use them.
         KeyServiceUnavailable: a KMS does not answer.
+        InvalidSettings: it turns out that there is no way to a KMS.
     """
     tried: dict[str, KeyfsError] = {}
     for ring in keys.rings():
@@ -95,14 +97,14 @@ def _opens(reader: BlobReader, ring: KeyRing) -> bool:
     """Whether the current version opens; not where nothing can be told from it.
 
     Raises:
-        UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable: it does not.
+        UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable, InvalidSettings: it does not.
     """
     version = ring.current
     if version is None or version.secret is None or not version.secret.is_sealed:
         return False
     try:
         reader.open(ring.ref, version, Half.SECRET).material.wipe()
-    except (UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable):
+    except (UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable, InvalidSettings):
         raise
     except MaterialCorrupt:
         return True  # it opened; what is wrong with it, check tells

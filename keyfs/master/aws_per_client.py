@@ -66,8 +66,14 @@ class AwsPerClient:
         return material
 
     def renew(self) -> None:
-        """Read credentials and profiles again before the next request."""
+        """Read settings, credentials and profiles again. KMS itself is not asked.
+
+        Raises:
+            InvalidSettings, InsecurePermissions, MasterKeyUnavailable, KeyServiceUnavailable: what is there
+                does not do, or the service that gives out a role does not answer.
+        """
         self._kms.forget()
+        self._kms.ask("any key", lambda _client: {})
 
     def describe(self) -> str:
         """The URI, which has no secret in it."""

@@ -79,8 +79,8 @@ class CachingProtection:
 
     @property
     def engine(self) -> str:
-        """That of the KMS."""
-        return self._inner.engine
+        """That of the KMS; and that it does not answer, if so."""
+        return f"{self._inner.engine} (does not answer)" if self._is_away else self._inner.engine
 
     def seal(self, plaintext: Secret, label: Label) -> bytes:
         """See `Protection.seal`. What was sealed is not taken for what opens: that only the KMS can say."""

@@ -129,6 +129,7 @@ def test_when_the_answers_are_old_an_outage_is_seen_and_survived(
         with pytest.raises(OSError, match="temporarily unavailable"):
             (mount / "storage-sym/alice/rotate").write_bytes(b"\n")
         assert warm.read_bytes() == content
+        assert "sealer: awskms (does not answer)\n" in (mount / ".keyfs/status").read_text()
         proxy.start()
         wait_until(lambda: cold_opens(cold), 20)
     assert "kms.away" in (short.place / "log").read_text()
@@ -150,6 +151,25 @@ def test_a_kms_of_clients_that_is_away_at_the_start_is_one_line(
     words = ["mount", str(per_client.place / "mount")] if command == "mount" else ["check"]
     (per_client.place / "mount").mkdir(exist_ok=True)
     assert proxy.url in per_client.refusal(*words, code=AWAY)
+
+
+@pytest.mark.parametrize("command", ["check", "mount"])
+def test_a_way_to_kms_that_lacks_something_is_one_line_at_the_start(
+    per_client: AwsSite, proxy: KMSProxy, command: str
+) -> None:
+    (per_client.place / "mount").mkdir(exist_ok=True)
+    words = ["mount", str(per_client.place / "mount")] if command == "mount" else ["check"]
+    credentials = per_client.place / "aws.json"
+    credentials.write_text("{}")
+    credentials.chmod(0o644)
+    for options, code, said in (
+        ({"region": ""}, 2, "no region"),
+        ({"profile": "nobody"}, 2, "profile"),
+        ({"credentials": str(credentials)}, 11, "chmod 600"),
+    ):
+        site = AwsSite(per_client.place, proxy.per_client(**options))
+        assert said in site.refusal(*words, code=code)
+    assert not list((per_client.place / "mount").iterdir())
 
 
 def test_a_client_without_a_key_is_told_with_the_keys_there_are(per_client: AwsSite, proxy: KMSProxy) -> None:

@@ -151,8 +151,10 @@ def test_while_the_kms_is_away_what_it_opened_goes_on_being_served(scene: Scene)
         scene.now_s += 60
     with pytest.raises(KeyServiceUnavailable):
         scene.read()
+    assert scene.cache.engine == "double (does not answer)"
     scene.kms.error = None
     assert scene.read() == PLAINTEXT
+    assert scene.cache.engine == "double"
 
 
 @pytest.mark.expects_log(r"kms\.away")
