@@ -180,7 +180,8 @@ class Store(Protocol):
     def write_beside(self, name: str, data: bytes) -> None:
         """Keep *data* beside the store, where no tool takes it for a key; durable, and never seen in part.
 
-        Needs no lock. Losing what lies there never loses a key.
+        Needs no lock. Of what keyfs puts there for itself nothing is needed to read a key; of what somebody
+        had put there (a wrapped master key) all may be.
 
         Raises:
             InvalidName: see `beside_name`.

@@ -1,7 +1,7 @@
 """The sibling `D.keyfs/` of a key store `D`: lock, staging area, what a repair set aside, and named files.
 
 Nothing of keyfs ever lies inside the key store: one extra file there can stop Acra from starting.
-Losing this directory never loses a key.
+Losing this directory loses no key, unless somebody had the wrapped master key put there (`from=store`).
 """
 
 import errno
