@@ -123,7 +123,7 @@ class RewriteContract:
         assert store.list_all() == Listing({}, {})
 
     @pytest.mark.parametrize(
-        "name", ["", ".", "..", "a/b", "A", "a b", "-a", "\u00e4", "a" * 65, *TAKEN_BESIDE]
+        "name", ["", ".", "..", "a/b", "A", "a b", "-a", "\u00e4", "a" * 65, *sorted(TAKEN_BESIDE)]
     )
     def test_a_name_that_is_none_is_refused_beside_a_store(self, store: Store, name: str) -> None:
         """Also where keyfs keeps something of its own."""
