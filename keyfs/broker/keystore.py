@@ -159,10 +159,9 @@ class KeyStore:
                 if not tries:
                     raise
             except UnsealFailed:
-                if is_anew:
+                if is_anew or not self.reader.refetch(version):
                     raise
                 is_anew = True
-                self.reader.forget(version)
             self.relist(ref)
 
     def relist(self, ref: KeyRef, touched: Iterable[str] = ()) -> KeyRing | None:

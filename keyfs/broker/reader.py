@@ -70,13 +70,21 @@ class BlobReader:
             known = self._derived.get(version.secret.name)
             return known is not None and known[0] == version.secret.stat
 
-    def forget(self, version: KeyVersion) -> None:
-        """Fetch this version's blobs anew when they are asked for next."""
-        names = [part.name for part in (version.secret, version.public) if part is not None]
+    def refetch(self, version: KeyVersion) -> bool:
+        """Fetch this version's blobs again; whether one is not what was in memory.
+
+        Raises:
+            StoreUnavailable, AccessDenied: as `Store.get_many`.
+        """
+        parts = [part for part in (version.secret, version.public) if part is not None]
+        before = {part.name: self._cached(part) for part in parts}
         with self._lock:
-            for name in names:
-                self._cache.pop(name, None)
-                self._derived.pop(name, None)
+            for part in parts:
+                self._cache.pop(part.name, None)
+                self._derived.pop(part.name, None)
+        self.prefetch(parts)
+        after = {part.name: self._cached(part) for part in parts}
+        return any(blob is not None and blob != after[name] for name, blob in before.items())
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from rekeyed import ClientKeys, opened
 
 from keyfs.broker.keystore import READ_TRIES
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import STORAGE as STORAGE_PURPOSE
-from keyfs.errors import AccessDenied, KeyNotFound, StoreUnavailable
+from keyfs.errors import AccessDenied, KeyNotFound, StoreUnavailable, UnsealFailed
+from keyfs.store.base import Blob
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -20,6 +22,7 @@ from keyfs.testing.builders import (
 )
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
+from keyfs.testing.memory_store import MemoryStore
 
 BOBBY = parse_key_ref("storage-sym/bobby")
 
@@ -224,3 +227,29 @@ def test_closing_ends_the_watch_and_is_harmless_twice(keys: Keys, medium: Medium
     keys.keys.close()
     keys.keys.close()
     assert not medium.watches
+
+
+# --- what does not open ---
+
+
+def test_a_damaged_blob_is_fetched_again_but_opened_once(medium: Medium) -> None:
+    """Each try may be a call to a KMS."""
+    kms = ClientKeys()
+    medium.put("alice_storage_sym", b"kms:damaged")
+    keys = opened(MemoryStore(medium), kms, legacy=False)
+    for calls in (1, 2, 3):
+        with pytest.raises(UnsealFailed):
+            keys.read(STORAGE_SYM, CURRENT, Half.SECRET)
+        assert kms.calls == calls
+
+
+def test_a_blob_that_was_mended_under_the_facts_of_the_damaged_one_is_read(medium: Medium) -> None:
+    keys = in_memory(medium)
+    good = medium.blobs["alice_storage_sym"]
+    before = keys.secret(STORAGE_SYM)
+    medium.blobs["alice_storage_sym"] = Blob(good.data[:-1] + b"\0", good.stat)
+    keys.keys.reader.refetch(keys.keys.ring(STORAGE_SYM).version(CURRENT))
+    with pytest.raises(UnsealFailed):
+        keys.secret(STORAGE_SYM)
+    medium.blobs["alice_storage_sym"] = good
+    assert keys.secret(STORAGE_SYM) == before
