@@ -178,7 +178,7 @@ def _half_done(
     for name in names:
         if writer is not None:
             _set_orphan_aside(keys, ring, name)
-        message = "second name of the current version: a rotation stopped half-way"
+        message = "the blob of another version, a second time: a rotation stopped half-way"
         yield Finding("half-done", name, message, is_repaired=writer is not None)
     for version in broken:
         mend = writer if version.id == CURRENT else None

@@ -1,27 +1,40 @@
-"""Half-done rotations in a key store that was copied: hard links have become files with the same bytes."""
+"""Blobs that are in a key store twice, byte for byte: what rotations that stopped half-way leave behind.
+
+Every seal is made with a new random number, so equal blobs are copies. In a key store that was copied, what
+was a hard link is a file of its own. In a Redis Cluster the archive of a writer that died can come late,
+when the next writer has archived the same version already.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.errors import KeyNotFound
-from keyfs.layout.base import KeyRing, Part
+from keyfs.layout.base import KeyRing, KeyVersion, Part
 
 
 def second_names(keys: KeyStore, ring: KeyRing) -> tuple[str, ...]:
-    """What of the newest retired version holds, byte for byte, what is current: nothing was switched yet.
+    """What is there a second time: as the version after it, or as what is current.
 
     The public half comes first: alone, it would look like a version of its own to whoever dies in between.
-    Older versions are no left-overs: someone may have made one current again by copying its bytes.
+    Copies with another version between them are no left-overs: someone may have made one current again.
 
     Raises:
         StoreUnavailable, AccessDenied: the medium does not let us look.
     """
-    current = ring.current
-    if current is None or len(ring.versions) == 1:
-        return ()
-    newest = ring.versions[-2]
-    if not _is_copy(keys, newest.secret, current.secret):
-        return ()
-    copies = (newest.public if _is_copy(keys, newest.public, current.public) else None, newest.secret)
-    return tuple(part.name for part in copies if part is not None)
+    return tuple(dict.fromkeys(part.name for pair in pairwise(ring.versions) for part in _twice(keys, *pair)))
+
+
+def _twice(keys: KeyStore, older: KeyVersion, newer: KeyVersion) -> Iterator[Part]:
+    """The halves of the one that can go, if they are one version."""
+    if older.secret is None or not _is_copy(keys, older.secret, newer.secret):
+        return
+    if newer.retired_ns is not None and newer.secret is not None and older.public and not newer.public:
+        older, newer = newer, older  # the whole one stays
+    if older.public is not None and _is_copy(keys, older.public, newer.public):
+        yield older.public
+    if older.secret is not None:
+        yield older.secret
 
 
 def _is_copy(keys: KeyStore, retired: Part | None, current: Part | None) -> bool:

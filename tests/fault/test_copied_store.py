@@ -96,3 +96,54 @@ def test_an_old_version_that_was_made_current_again_is_none(root: Path, keys: Ke
     keys.load()
     assert versions(keys, KEY) == [oldest, current, oldest]
     assert not check(keys).findings
+
+
+def copy_of_retired(root: Path, name: str, stamp: str) -> None:
+    """As an archive that came late, when somebody else had archived the same."""
+    [retired] = (root / f"{name}.old").iterdir()
+    shutil.copy2(retired, root / f"{name}.old" / stamp)
+
+
+EARLIER, JUST_AFTER = "2020-01-01T00:00:00.1", "2020-01-01T00:00:00.1001"
+
+
+@pytest.mark.parametrize(
+    ("ref", "names", "gone"),
+    [
+        (KEY, {"alice_storage_sym": EARLIER}, {f"alice_storage_sym.old/{EARLIER}"}),
+        (PAIR, {"alice_storage": EARLIER}, {f"alice_storage.old/{EARLIER}"}),
+        (
+            PAIR,
+            {"alice_storage": EARLIER, "alice_storage.pub": JUST_AFTER},
+            {f"alice_storage.old/{EARLIER}", f"alice_storage.pub.old/{JUST_AFTER}"},
+        ),
+    ],
+)
+def test_an_archive_that_came_late_is_named_and_mended(
+    root: Path, keys: KeyStore, ref: KeyRef, names: dict[str, str], gone: set[str]
+) -> None:
+    before = versions(keys, ref)
+    for name, stamp in names.items():
+        copy_of_retired(root, name, stamp)
+    keys.load()
+    assert versions(keys, ref) == [before[0], *before]
+    assert {(finding.code, finding.where) for finding in check(keys, settle_s=0).findings} == {
+        ("half-done", where) for where in gone
+    }
+    assert check(keys, RingWriter(keys), settle_s=0).is_clean
+    keys.load()
+    assert not check(keys, settle_s=0).findings
+    assert versions(keys, ref) == before
+
+
+def test_of_two_that_are_one_the_whole_one_stays(root: Path, keys: KeyStore) -> None:
+    """Its public half is the only one."""
+    before = versions(keys, PAIR)
+    copy_of_retired(root, "alice_storage", LATER)
+    keys.load()
+    assert check(keys, RingWriter(keys), settle_s=0).is_clean
+    keys.load()
+    assert versions(keys, PAIR) == before
+    retired = keys.ring(PAIR).versions[0]
+    assert retired.public is not None
+    assert keys.reader.stored_matches(PAIR, retired)
