@@ -34,6 +34,20 @@ class Scene:
         wait_until((self.mount.path / label).exists)
         return self.mount.path / label
 
+    def made(self, label: str) -> Path:
+        """As `make`; returns when no watcher will be woken any more for what was done until then.
+
+        Watchers are told in lots, one after the other, and each lot names a file once. So a second wake of
+        one file is in a lot that began when all earlier ones had been told.
+        """
+        directory = self.make(label)
+        sentinel = self.make("hmac-sym/sentinel") / "current"
+        with watching(sentinel) as watcher:
+            for number in (1, 2):
+                self.make("hmac-sym/sentinel")
+                watcher.wait_for(sentinel, count=number)
+        return directory
+
     def remove(self, name: str) -> None:
         """Take a blob away, as no tool of keyfs does."""
         if self.server is not None:
@@ -68,14 +82,14 @@ def scene(
 def label(scene: Scene, request: pytest.FixtureRequest) -> str:
     """A symmetric key of its own for each test."""
     label = "storage-sym/c" + hashlib.blake2b(request.node.nodeid.encode(), digest_size=8).hexdigest()
-    scene.make(label)
+    scene.made(label)
     return label
 
 
 @pytest.fixture
 def marker(scene: Scene) -> Path:
     """`current` of another key: once its watcher was told, all that was to be told before has been told."""
-    return scene.make("hmac-sym/marker") / "current"
+    return scene.made("hmac-sym/marker") / "current"
 
 
 def test_a_watcher_is_woken_as_by_a_save(scene: Scene, label: str) -> None:
@@ -112,7 +126,7 @@ def test_a_watcher_is_not_woken_for_another_key(scene: Scene, label: str, marker
 
 
 def test_a_watcher_of_a_public_half_is_woken_too(scene: Scene) -> None:
-    directory = scene.make("storage/watched")
+    directory = scene.made("storage/watched")
     private, public = directory / "current", directory / "current.pub"
     with watching(private, public) as watcher:
         scene.make("storage/watched")
@@ -156,7 +170,7 @@ def test_a_local_write_is_one_save_and_no_more(
 
 
 def test_a_local_write_of_a_pair_wakes_the_watcher_of_its_public_half(scene: Scene, marker: Path) -> None:
-    directory = scene.make("storage/local")
+    directory = scene.made("storage/local")
     private, public = directory / "current", directory / "current.pub"
     with watching(private, public, directory, marker) as watcher:
         private.write_bytes(generate_pair()[0].reveal())
