@@ -5,7 +5,6 @@ was a hard link is a file of its own. In a Redis Cluster the archive of a writer
 when the next writer has archived the same version already.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 from keyfs.broker.keystore import KeyStore
@@ -25,22 +24,21 @@ def second_names(keys: KeyStore, ring: KeyRing) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for pair in pairwise(ring.versions) for part in _twice(keys, *pair)))
 
 
-def _twice(keys: KeyStore, older: KeyVersion, newer: KeyVersion) -> Iterator[Part]:
+def _twice(keys: KeyStore, older: KeyVersion, newer: KeyVersion) -> list[Part]:
     """The halves of the one that can go, if they are one version."""
-    if older.secret is None or not _is_copy(keys, older.secret, newer.secret):
-        return
-    if newer.retired_ns is not None and newer.secret is not None and older.public and not newer.public:
-        older, newer = newer, older  # the whole one stays
-    if older.public is not None and _is_copy(keys, older.public, newer.public):
-        yield older.public
-    if older.secret is not None:
-        yield older.secret
+    if not _is_copy(keys, older.secret, newer.secret):
+        return []
+    gone, stays = older, newer
+    if newer.retired_ns is not None and older.public is not None and newer.public is None:
+        gone, stays = newer, older  # the whole one stays
+    public = gone.public if _is_copy(keys, gone.public, stays.public) else None
+    return [part for part in (public, gone.secret) if part is not None]
 
 
-def _is_copy(keys: KeyStore, retired: Part | None, current: Part | None) -> bool:
-    if retired is None or current is None or retired.stat.size != current.stat.size:
+def _is_copy(keys: KeyStore, one: Part | None, other: Part | None) -> bool:
+    if one is None or other is None or one.stat.size != other.stat.size:
         return False
     try:
-        return keys.reader.fetch(retired).data == keys.reader.fetch(current).data
+        return keys.reader.fetch(one).data == keys.reader.fetch(other).data
     except KeyNotFound:
         return False  # destroyed, or rotated, since it was listed
