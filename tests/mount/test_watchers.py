@@ -131,6 +131,7 @@ def test_a_watcher_of_a_public_half_is_woken_too(scene: Scene) -> None:
     with watching(private, public) as watcher:
         scene.make("storage/watched")
         watcher.wait_for(public)
+        watcher.wait_for(private)
         assert watcher.seen(public) == watcher.seen(private) == SAVED
 
 
@@ -139,18 +140,19 @@ def test_a_watcher_of_a_directory_is_woken_when_names_come_and_go(scene: Scene, 
     with watching(client, purpose) as watcher:
         scene.make(label)
         watcher.wait_for(client, "ATTRIB")
+        wait_until(lambda: bool(scene.stamps(label)))
         (stamp,) = scene.stamps(label)
         watcher.forget()
         scene.store.keyfs("destroy", "--yes", f"{label}/{stamp}")
         watcher.wait_for(client, "ATTRIB")
-        assert scene.stamps(label) == []
+        wait_until(lambda: scene.stamps(label) == [])
         watcher.forget()
         scene.make("storage-sym/brand-new")
         watcher.wait_for(purpose, "ATTRIB")
         watcher.forget()
         scene.remove("brand-new_storage_sym")
         watcher.wait_for(purpose, "ATTRIB")
-        assert not (purpose / "brand-new").exists()
+        wait_until(lambda: not (purpose / "brand-new").exists())
 
 
 def test_a_local_write_is_one_save_and_no_more(
