@@ -18,6 +18,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from keyfs.testing import canary
 
@@ -26,6 +28,7 @@ IN_CI = bool(os.environ.get("CI"))
 # does not begin with KEYFS_: that would be an option of keyfs.
 SESSION_MARK = "TEST_SESSION_OF_KEYFS"
 GRACE_S = 2.0
+HEAVY = ("tests/fault/", "tests/mount/")
 
 # A slow machine is no failure, and a failure seen once must be seen again. "thorough" is for the nightly run:
 # pytest --hypothesis-profile thorough.
@@ -40,6 +43,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "expects_log(regex): the test makes keyfs log a warning or worse that matches; it must come",
     )
+
+
+class OneHeavyAtATime(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Each file goes to one worker; of the folders that load the machine, all files to the same one.
+
+    Else two files that each kill a dozen writers, or watch the clock of a mount, are in each other's way.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "heavy" if path.startswith(HEAVY) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Whatever --dist says: there is one way to run these tests side by side."""
+    return OneHeavyAtATime(config, log)
 
 
 def pytest_collection_finish() -> None:
