@@ -141,8 +141,17 @@ def _scheme(uri: str) -> str:
     return "" if match is None else match[1].lower()
 
 
+def layout_of(store: Store) -> str:
+    """The name of the layout of *store*, "v1" or "v2".
+
+    Raises:
+        StoreUnavailable, AccessDenied: the medium does not let us look.
+    """
+    return layout_name(_marker(store))
+
+
 def _known_layout(store: Store) -> str:
-    layout = layout_name(_marker(store))
+    layout = layout_of(store)
     if layout != "v1":
         raise LayoutUnsupported(
             f"{store.describe()} has layout {layout}: layout {layout} is not supported yet"

@@ -12,8 +12,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.cli.keeping import check_free, keep
 from keyfs.cli.options import config_option, master_key_option, store_option
 from keyfs.custody import raise_guards
-from keyfs.errors import InvalidSettings, KeyNotFound
-from keyfs.layout.detect import MARKER, layout_name
+from keyfs.errors import InvalidSettings
 from keyfs.master.apart import provider_of
 from keyfs.master.base import MasterKey
 from keyfs.master.generate import generate as new_text
@@ -160,10 +159,7 @@ def _layout(store: Store | None, asked: str | None) -> str:
     """
     if store is None:
         return asked or "v1"
-    try:
-        found = layout_name(store.get(MARKER).data)
-    except KeyNotFound:
-        found = layout_name(None)
+    found = app.layout_of(store)
     if asked not in (None, found):
         raise InvalidSettings(f"{store.describe()} has layout {found}, not {asked}: leave --layout away")
     return found
