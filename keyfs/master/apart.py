@@ -49,15 +49,6 @@ _ERRORS: Final[Mapping[str, type[KeyfsError]]] = {
 }
 
 
-def fetch(uri: str, layout: str, read_beside: ReadBeside | None, within_s: float) -> MasterKey:
-    """The key that *uri* names, from `provider_of`. For one fetch.
-
-    Raises:
-        KeyfsError: as `registry.open_provider`, `MasterKeyProvider.fetch` and `ApartMasterKey.fetch`.
-    """
-    return provider_of(uri, layout, read_beside, within_s).fetch()
-
-
 def provider_of(uri: str, layout: str, read_beside: ReadBeside | None, within_s: float) -> MasterKeyProvider:
     """The provider that *uri* names: in this process if only our own code is needed, else one apart.
 

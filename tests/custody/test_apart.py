@@ -18,7 +18,7 @@ from keyfs.errors import (
     MasterKeyUnavailable,
 )
 from keyfs.master import apart
-from keyfs.master.apart import ApartMasterKey, fetch, provider_of
+from keyfs.master.apart import ApartMasterKey, provider_of
 from keyfs.testing.master_contract import CANARY, CANARY_SIGNATURE, V1_TEXT, V2_TEXT, assert_no_secret
 
 WITHIN_S = 30.0
@@ -92,7 +92,7 @@ def refusal(
     within_s: float = WITHIN_S,
 ) -> str:
     with pytest.raises(error) as caught:
-        fetch(uri, layout, None, within_s)
+        provider_of(uri, layout, None, within_s).fetch()
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -103,19 +103,19 @@ def refusal(
 
 
 def test_a_v1_key_arrives_whole() -> None:
-    key = fetch(f"apart:text,{V1_TEXT.decode()}", "v1", None, WITHIN_S)
+    key = provider_of(f"apart:text,{V1_TEXT.decode()}", "v1", None, WITHIN_S).fetch()
     assert (key.encryption.reveal(), key.signature, key.warnings) == (CANARY, None, ())
 
 
 def test_a_v2_key_arrives_whole() -> None:
-    key = fetch(f"apart:text,{V2_TEXT.decode()}", "v2", None, WITHIN_S)
+    key = provider_of(f"apart:text,{V2_TEXT.decode()}", "v2", None, WITHIN_S).fetch()
     assert key.signature is not None
     assert (key.encryption.reveal(), key.signature.reveal()) == (CANARY, CANARY_SIGNATURE)
 
 
 def test_a_long_key_and_its_warnings_arrive() -> None:
     """More than a pipe takes at once."""
-    key = fetch("apart:warned", "v1", None, WITHIN_S)
+    key = provider_of("apart:warned", "v1", None, WITHIN_S).fetch()
     assert key.encryption.reveal() == b"k" * 70_000
     assert key.warnings == ("one line", "schlüssel")
 
@@ -138,7 +138,7 @@ def test_a_description_is_that_of_the_provider_there_and_never_guessed() -> None
 def test_what_our_own_code_reads_is_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTRACT_KEY", V1_TEXT.decode())
     monkeypatch.setattr(sys, "executable", "/nonexistent")
-    assert fetch("ENV:CONTRACT_KEY", "v1", None, 0.0).encryption.reveal() == CANARY
+    assert provider_of("ENV:CONTRACT_KEY", "v1", None, 0.0).fetch().encryption.reveal() == CANARY
     assert not isinstance(provider_of("file:x", "v1", None, 0.0), ApartMasterKey)
 
 
@@ -176,7 +176,7 @@ def test_a_process_that_gives_no_answer_is_one_line() -> None:
 def test_no_python_to_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     with pytest.raises(MasterKeyUnavailable, match="cannot start /nonexistent to fetch the master key"):
-        fetch("apart:text,x", "v1", None, WITHIN_S)
+        provider_of("apart:text,x", "v1", None, WITHIN_S).fetch()
 
 
 # --- what lies beside the key store ---
@@ -226,8 +226,9 @@ def test_a_process_that_hangs_is_killed_at_the_deadline(tmp_path: Path) -> None:
 
 
 def test_the_process_ends_with_us(tmp_path: Path) -> None:
+    uri = f"apart:hang,{tmp_path}/pid"
     source = (
-        f"from keyfs.master.apart import fetch; fetch('apart:hang,{tmp_path}/pid', 'v1', None, {WITHIN_S})"
+        f"from keyfs.master.apart import provider_of\nprovider_of({uri!r}, 'v1', None, {WITHIN_S}).fetch()"
     )
     with subprocess.Popen([sys.executable, "-c", source]) as process:
         deadline = time.monotonic() + WITHIN_S

@@ -153,8 +153,8 @@ class Provider:
     path.write_bytes(KEY)
     source = f"""
 os.environ["PYTHONPATH"] = {str(tmp_path)!r}
-from keyfs.master.apart import fetch
-key = fetch("corekey:{path}", "v2", None, 60.0)
+from keyfs.master.apart import provider_of
+key = provider_of("corekey:{path}", "v2", None, 60.0).fetch()
 assert (len(key.encryption), len(key.signature), len(key.warnings)) == ({len(KEY)}, {len(KEY)}, 1)
 """
     with waiting(source) as pid:
