@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+import pyfuse3
+
 from keyfs.broker.broker import Snapshot
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import Facts, Node, Path
@@ -122,3 +124,8 @@ class Handles:
         """The facts of a file that exists only as an open for writing so far."""
         opened = (h for h in self._handles.values() if isinstance(h, WriteHandle) and h.node.path == path)
         return next((handle.facts for handle in opened), None)
+
+
+def file_info(fh: int) -> pyfuse3.FileInfo:
+    """Direct I/O: every read comes here, and no plaintext stays in the page cache."""
+    return pyfuse3.FileInfo(fh=fh, direct_io=True, keep_cache=False)

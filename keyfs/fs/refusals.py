@@ -5,15 +5,27 @@ from errno import ENOTSUP
 import pyfuse3
 from pyfuse3 import ENOATTR, FUSEError
 
+from keyfs.broker.broker import KeyBroker
+from keyfs.core.policy import Ownership
 from keyfs.errors import OperationRefused
 from keyfs.fs.replies import METADATA_WITHIN_S, replies
+from keyfs.fs.scene import Scene
 
 
 class Refusals(pyfuse3.Operations):
-    """The handlers that only refuse. Keys are made by `keyfs generate` and destroyed by `keyfs destroy`."""
+    """The handlers that only refuse. Keys are made by `keyfs generate` and destroyed by `keyfs destroy`.
+
+    Args:
+        broker: what answers.
+        owner: who owns every file.
+    """
 
     enable_writeback_cache = False
     supports_dot_lookup = False
+
+    def __init__(self, broker: KeyBroker, owner: Ownership) -> None:
+        super().__init__()
+        self._scene = Scene(broker, owner)
 
     @replies(METADATA_WITHIN_S)
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:

@@ -11,7 +11,7 @@ from keyfs import app
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import Half, parse_key_ref
-from keyfs.fs.operations import STATE_XATTR
+from keyfs.fs.attribute_handlers import STATE_XATTR
 from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.mounted import mounted, run_keyfs
 

@@ -232,7 +232,7 @@ def test_a_rollback_by_a_third_party_hides_no_version(scene: Scene, label: str) 
 
 
 def test_a_reader_never_goes_back_and_never_gets_what_is_no_key(scene: Scene, label: str) -> None:
-    """While the key is rotated on the other mount, as fast as that goes, until the reader has met enough of it."""
+    """While the key is rotated on the other mount, as fast as that goes, until enough of it was met."""
     read: list[bytes] = []
     over = threading.Event()
 

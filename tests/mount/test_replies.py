@@ -142,7 +142,7 @@ async def test_what_has_no_answer_raises_nothing() -> None:
         raise KeyError
 
     await forget()
-    await KeyfsOperations.forget(object(), [(1, 1)])  # type: ignore[arg-type]  # it has no _inodes: a bug
+    await KeyfsOperations.forget(object(), [(1, 1)])  # type: ignore[arg-type]  # it has no _scene: a bug
 
 
 # --- on a real mount ---

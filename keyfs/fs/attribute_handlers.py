@@ -1,0 +1,117 @@
+"""Names and attributes: lookup, stat, chmod and its like, extended attributes, statfs."""
+
+import errno
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import pyfuse3
+import trio
+from pyfuse3 import FUSEError
+
+from keyfs.core.policy import READ, SEARCH, WRITE, Ownership, may
+from keyfs.core.tree import Facts
+from keyfs.errors import OperationRefused
+from keyfs.fs.refusals import Refusals
+from keyfs.fs.replies import METADATA_WITHIN_S, replies, swallows
+from keyfs.fs.scene import NAME_MAX, caller, text_of
+
+STATE_XATTR: Final = b"user.keyfs.state"
+
+
+class AttributeHandlers(Refusals):
+    """What the kernel asks about a node."""
+
+    @replies(METADATA_WITHIN_S)
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """A name in a directory."""
+        await self._scene.broker.fresh()
+        parent = self._scene.inodes.node(parent_inode)
+        self._scene.demand(ctx, parent, SEARCH)
+        node = self._scene.broker.tree.child(parent, text_of(name))
+        return self._scene.attributes(
+            node, self._scene.broker.tree.facts(node), self._scene.inodes.refer(node)
+        )
+
+    @swallows
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """References the kernel gives back."""
+        self._scene.inodes.forget(inode_list)
+
+    @replies(METADATA_WITHIN_S)
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """What `stat` shows; to a process that has the file open, what it has open."""
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        seen = self._scene.handles.seen_by(inode, ctx.pid, trio.current_time())
+        return self._scene.attributes(node, seen or self._scene.facts(node), inode)
+
+    @replies(METADATA_WITHIN_S)
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """Truncate, touch, chmod, chown: none of them makes a version (rule R8)."""
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        facts = self._scene.facts(node)
+        _refuse_change(attr, fields, facts, self._scene.owner)
+        if fields.update_size:
+            self._scene.demand(ctx, node, WRITE)
+            if fh is not None and self._scene.handles.is_writing(fh):
+                self._scene.handles.writing(fh).staged.truncate(attr.st_size)
+                # The kernel appends where it believes the end to be.
+                facts = replace(facts, size=attr.st_size)
+        return self._scene.attributes(node, facts, inode)
+
+    @replies(METADATA_WITHIN_S)
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        """Permission, by the rules of `keyfs.core.policy`."""
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        return may(
+            caller(ctx), self._scene.owner, self._scene.facts(node).mode, mode & (READ | WRITE | SEARCH)
+        )
+
+    @replies(METADATA_WITHIN_S)
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """`user.keyfs.state`: whether what is served is fresh. Nothing else; ACLs are not supported."""
+        if name == STATE_XATTR:
+            self._scene.broker.freshness.look()
+            return self._scene.broker.freshness.state.encode()
+        raise FUSEError(pyfuse3.ENOATTR if name.startswith(b"user.") else errno.ENOTSUP)
+
+    @replies(METADATA_WITHIN_S)
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """The one that `getxattr` knows."""
+        return (STATE_XATTR,)
+
+    @replies(METADATA_WITHIN_S)
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Enough for container engines, which refuse a volume without an answer."""
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = 4096
+        data.f_blocks = data.f_bfree = data.f_bavail = 0
+        data.f_files = self._scene.broker.key_count()
+        data.f_ffree = data.f_favail = 0
+        data.f_namemax = NAME_MAX
+        return data
+
+
+def _refuse_change(
+    attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, facts: Facts, owner: Ownership
+) -> None:
+    changes = (
+        (fields.update_mode and stat.S_IMODE(attr.st_mode) != facts.mode)
+        or (fields.update_uid and attr.st_uid != owner.uid)
+        or (fields.update_gid and attr.st_gid != owner.gid)
+    )
+    if changes:
+        raise OperationRefused("owner and mode of a key are set by policy, not by chmod or chown")
