@@ -21,6 +21,7 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     master_key: str | None = None
     read_only: bool | None = None
     allow_other: bool | None = None
+    allow_destroy: bool | None = None
     legacy: bool | None = None
     log_level: str | None = None
     log_file: str | None = None

@@ -41,6 +41,14 @@ class OperationRefused(KeyfsError):
     """Never allowed on a key, whoever asks."""
 
 
+class QuotaExceeded(KeyfsError):
+    """A user has as many scratch files as one may have; remove some."""
+
+
+class ClientNotEmpty(KeyfsError):
+    """A client's directory that holds a key cannot be removed."""
+
+
 class ReadOnly(KeyfsError):
     """The mount or the medium below it is read-only."""
 

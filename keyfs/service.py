@@ -8,10 +8,12 @@ from importlib.metadata import version
 
 from keyfs.app import Access, open_renewable
 from keyfs.broker.broker import KeyBroker
+from keyfs.broker.changes import Tools
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.controls import MountInfo, controls
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import BlobReader
 from keyfs.broker.tree import Tree
 from keyfs.core.policy import Ownership
@@ -41,9 +43,10 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         started_ns = time.time_ns()
         info = _info(plan, keys, started_ns)
         freshness = Freshness(keys, plan.serve_stale_s)
-        shown = controls(keys, info, lambda: freshness.state)
+        outcomes = Outcomes()
+        shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
         tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns)
-        broker = KeyBroker(keys, writer, tree, Offload(), freshness)
+        broker = KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy))
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
         with closing(Outsider()) as outsider:

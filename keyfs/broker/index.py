@@ -105,6 +105,10 @@ class Index:
             if purpose is None or ref.purpose is purpose:
                 yield ref
 
+    def has(self, ref: KeyRef) -> bool:
+        """Whether there is anything of this key."""
+        return ref in self._blobs
+
     def __len__(self) -> int:
         return len(self._blobs)
 

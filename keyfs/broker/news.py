@@ -15,25 +15,38 @@ async def _tell_nobody(_nodes: Collection[Node]) -> None:
     return
 
 
+def _hear_nothing(_ref: KeyRef) -> None:
+    return
+
+
 class News:
     """Collects key files until somebody is told: what comes while one lot is told is one more lot."""
 
     def __init__(self) -> None:
         self.tell: Tell = _tell_nobody
+        self.hear: Callable[[KeyRef], None] = _hear_nothing  # at once, of every change
         self._nodes: set[Node] = set()
         self._arrived = trio.Event()
 
     def changed(self, slots: Collection[Slot]) -> None:
         """What others changed, came or went."""
+        for ref in {slot.ref for slot in slots}:
+            self.hear(ref)
         self._add(key_node(slot.ref, slot.stamp or CURRENT, slot.half) for slot in slots)
 
     def rotated(self, ref: KeyRef) -> None:
         """We made the next version, and `current` was not open for it."""
+        self.hear(ref)
         self._add(key_node(ref, CURRENT, half) for half in Half)
 
     def written(self, ref: KeyRef) -> None:
         """`current` was written through this mount: the kernel told of that file, of no other."""
+        self.hear(ref)
         self._add([key_node(ref, CURRENT, Half.PUBLIC)])
+
+    def gone(self, ref: KeyRef, version: str) -> None:
+        """A retired version was removed through this mount: the kernel told of its file, of no other."""
+        self._add([key_node(ref, version, Half.PUBLIC)])
 
     async def run(self) -> None:
         """Tell, for ever."""

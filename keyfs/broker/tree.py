@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
@@ -47,6 +48,7 @@ class Tree:
         self._controls = controls
         self._is_writable = is_writable
         self._started_ns = started_ns
+        self.new_clients = NewClients(keys.store)
 
     def child(self, node: Node, name: str) -> Node:
         """The child of a directory.
@@ -74,9 +76,10 @@ class Tree:
         elif node.kind is Kind.CONTROL_DIRECTORY:
             yield from (control_node(name) for name in sorted(self._controls))
         elif node.kind is Kind.PURPOSE:
-            yield from sorted(map(client_node, self._keys.index.refs(node.purpose)), key=str)
+            refs = {*self._keys.index.refs(node.purpose), *self.new_clients.of(node.purpose)}
+            yield from sorted(map(client_node, refs), key=str)
         elif node.kind is Kind.CLIENT and node.ref is not None:
-            yield from self._ring_children(self._keys.ring(node.ref))
+            yield from self._ring_children(self._ring(node.ref))
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows.
@@ -87,16 +90,15 @@ class Tree:
         if node.kind is Kind.KEY and node.ref is not None:
             return self.key_facts(node, self._keys.ring(node.ref).version(node.version))
         if node.kind is Kind.CLIENT and node.ref is not None:
-            versions = self._keys.ring(node.ref).versions
-            latest_ns = max((v.retired_ns or v.created_ns or 0) for v in versions)
-            write_bit = 0 if self.is_read_only(node) else OWNER_WRITES
-            return Facts(DIRECTORY_MODE | write_bit, 0, latest_ns)
+            versions = self._ring(node.ref).versions
+            latest_ns = max((v.retired_ns or v.created_ns or 0 for v in versions), default=self._started_ns)
+            return Facts(self._directory_mode(node), 0, latest_ns)
         if node.kind is Kind.ROTATE and node.ref is not None:
-            self._keys.ring(node.ref)
+            self._ring(node.ref)
             return Facts(SECRET_MODE | OWNER_WRITES, len(ROTATE_TEXT), self._started_ns)
         if node.kind is Kind.CONTROL:
             return Facts(PUBLIC_MODE, len(self.control(node)), self._started_ns)
-        return Facts(DIRECTORY_MODE, 0, self._started_ns)
+        return Facts(self._directory_mode(node), 0, self._started_ns)
 
     def key_facts(self, node: Node, version: KeyVersion) -> Facts:
         """What `stat` shows of a key file that is this version.
@@ -128,6 +130,23 @@ class Tree:
             raise KeyNotFound(f"no control file {node}")
         return render()
 
+    def _directory_mode(self, node: Node) -> int:
+        """Where clients, and what editors leave beside a key, can be made, the owner has the write bit."""
+        takes_names = node.kind is Kind.CLIENT or (
+            node.kind is Kind.PURPOSE and node.purpose is not None and not node.purpose.is_global
+        )
+        return DIRECTORY_MODE | (OWNER_WRITES if takes_names and not self.is_read_only(node) else 0)
+
+    def _ring(self, ref: KeyRef) -> KeyRing:
+        """The ring of a key; an empty one for a client that was made and has no key yet.
+
+        Raises:
+            KeyNotFound: there is neither.
+        """
+        if ref in self.new_clients and not self._keys.index.has(ref):
+            return KeyRing(ref, ())
+        return self._keys.ring(ref)
+
     def _lookup(self, node: Node, name: str) -> Node | None:
         if node.kind is Kind.ROOT:
             return CONTROL_ROOT if name == CONTROL_DIRECTORY else self._purpose(name)
@@ -135,7 +154,7 @@ class Tree:
             return control_node(name) if name in self._controls else None
         if node.kind is Kind.PURPOSE and node.purpose is not None:
             ref = parse_key_ref(f"{node.purpose.name}/{name}")
-            self._keys.ring(ref)
+            self._ring(ref)
             return client_node(ref)
         is_client = node.kind is Kind.CLIENT and node.ref is not None
         return self._ring_child(node.ref, name) if is_client and node.ref is not None else None

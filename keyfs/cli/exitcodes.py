@@ -24,6 +24,8 @@ EXIT_CODES: Final[dict[type[errors.KeyfsError], int]] = {
     errors.AccessDenied: 10,
     errors.InsecurePermissions: 11,
     errors.OperationRefused: 12,
+    errors.QuotaExceeded: 12,
+    errors.ClientNotEmpty: 12,
     errors.ReadOnly: 13,
     errors.RotationConflict: 14,
     errors.StoreBusy: 14,

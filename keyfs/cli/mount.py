@@ -31,6 +31,12 @@ _OURS: Final = {"ro", "rw", "allow_other"}
 @click.option("--read-only", envvar="KEYFS_READ_ONLY", is_flag=True, help="Nothing can be rotated.")
 @click.option("--foreground", envvar="KEYFS_FOREGROUND", is_flag=True, help="Do not go into the background.")
 @click.option("--allow-other", envvar="KEYFS_ALLOW_OTHER", is_flag=True, help="Let other users in, too.")
+@click.option(
+    "--allow-destroy",
+    envvar="KEYFS_ALLOW_DESTROY",
+    is_flag=True,
+    help="Let rm destroy retired versions for good.",
+)
 @click.option("--log-file", envvar="KEYFS_LOG_FILE", metavar="PATH", help="Log there, not to syslog.")
 @click.option(
     "--serve-stale",
@@ -93,7 +99,13 @@ def umount(lazy: bool, mountpoint: str) -> None:
 
 
 def _plan(
-    mountpoint: str, *, read_only: bool, allow_other: bool, serve_stale: str, options: tuple[str, ...]
+    mountpoint: str,
+    *,
+    read_only: bool,
+    allow_other: bool,
+    allow_destroy: bool,
+    serve_stale: str,
+    options: tuple[str, ...],
 ) -> MountPlan:
     words = [word for option in options for word in option.split(",") if word]
     return MountPlan(
@@ -102,6 +114,7 @@ def _plan(
         allow_other or "allow_other" in words,
         tuple(word for word in words if word not in _OURS),
         seconds(serve_stale),
+        allow_destroy,
     )
 
 

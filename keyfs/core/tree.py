@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from keyfs.core.names import PUBLIC_SUFFIX, Half, KeyRef
+from keyfs.core.names import CURRENT, PUBLIC_SUFFIX, Half, KeyRef
 from keyfs.core.purposes import Purpose
+from keyfs.core.stamps import is_stamp
 
 CONTROL_DIRECTORY: Final = ".keyfs"
 ROTATE: Final = "rotate"
 ROTATE_TEXT: Final = b"write any byte to this file to generate the next version of the key beside it\n"
+
+TAKEN_SUFFIXES: Final = frozenset({PUBLIC_SUFFIX, ".b64", ".hex", ".pem", ".fp"})
 
 Path = tuple[str, ...]
 
@@ -22,6 +25,7 @@ class Kind(Enum):
     CLIENT = "client"
     KEY = "key"
     ROTATE = "rotate"
+    SCRATCH = "scratch file"
     CONTROL_DIRECTORY = "control directory"
     CONTROL = "control file"
 
@@ -98,6 +102,14 @@ def parse_key_label(label: str) -> tuple[str, Half]:
     """The version and the half that a key file's name means."""
     version = label.removesuffix(PUBLIC_SUFFIX)
     return version, Half.SECRET if version == label else Half.PUBLIC
+
+
+def is_key_label(label: str) -> bool:
+    """Whether a file of this name beside a key would be taken for one of the key's own."""
+    stem, dot, suffix = label.rpartition(".")
+    if dot and f".{suffix}" in TAKEN_SUFFIXES:
+        return is_key_label(stem)
+    return label in (CURRENT, ROTATE) or is_stamp(label)
 
 
 def parent_of(node: Node) -> Node:

@@ -11,11 +11,12 @@ import trio
 from pyfuse3 import FUSEError
 
 from keyfs.core.policy import READ, SEARCH, WRITE, Ownership, may
-from keyfs.core.tree import Facts
-from keyfs.errors import OperationRefused
+from keyfs.core.scratch import Scratch
+from keyfs.core.tree import Facts, Kind, Node
+from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, replies, swallows
-from keyfs.fs.scene import NAME_MAX, caller, text_of
+from keyfs.fs.scene import NAME_MAX, caller, process_of, text_of
 
 STATE_XATTR: Final = b"user.keyfs.state"
 
@@ -31,7 +32,10 @@ class AttributeHandlers(Refusals):
         await self._scene.broker.fresh()
         parent = self._scene.inodes.node(parent_inode)
         self._scene.demand(ctx, parent, SEARCH)
-        node = self._scene.broker.tree.child(parent, text_of(name))
+        scratch = self._scene.scratch(parent, text_of(name), ctx.uid)
+        node = self._scene.broker.tree.child(parent, text_of(name)) if scratch is None else scratch.node
+        if self._scene.is_hidden(node, ctx.pid):
+            raise KeyNotFound(f"{node} was removed by this process")
         return self._scene.attributes(
             node, self._scene.broker.tree.facts(node), self._scene.inodes.refer(node)
         )
@@ -61,8 +65,13 @@ class AttributeHandlers(Refusals):
         """Truncate, touch, chmod, chown: none of them makes a version (rule R8)."""
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
+        if node.kind is Kind.SCRATCH:
+            self._set_scratch(self._scene.scratches.of(node), attr, fields, ctx.uid)
+            return self._scene.attributes(node, self._scene.facts(node), inode)
         facts = self._scene.facts(node)
-        _refuse_change(attr, fields, facts, self._scene.owner)
+        # `install` and `mv` set the mode of what they have just written, and fail if they may not.
+        if not self._is_writer(node, ctx.pid):
+            _refuse_change(attr, fields, facts, self._scene.owner_of(node))
         if fields.update_size:
             self._scene.demand(ctx, node, WRITE)
             if fh is not None and self._scene.handles.is_writing(fh):
@@ -77,7 +86,10 @@ class AttributeHandlers(Refusals):
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         return may(
-            caller(ctx), self._scene.owner, self._scene.facts(node).mode, mode & (READ | WRITE | SEARCH)
+            caller(ctx),
+            self._scene.owner_of(node),
+            self._scene.facts(node).mode,
+            mode & (READ | WRITE | SEARCH),
         )
 
     @replies(METADATA_WITHIN_S)
@@ -103,6 +115,26 @@ class AttributeHandlers(Refusals):
         data.f_ffree = data.f_favail = 0
         data.f_namemax = NAME_MAX
         return data
+
+    def _is_writer(self, node: Node, pid: int) -> bool:
+        """Whether a process writes this file now, or has written it a moment ago."""
+        scene = self._scene
+        return scene.handles.is_written_by(node.path, pid) or (
+            bool(scene.writers) and scene.writers.has(node.path, process_of(pid), trio.current_time())
+        )
+
+    def _set_scratch(
+        self, scratch: Scratch, attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, uid: int
+    ) -> None:
+        """Its owner stays, whatever chown says: only its maker ever sees it."""
+        if uid not in (scratch.uid, 0):
+            raise AccessDenied(f"{scratch.ref}/{scratch.name} is a scratch file of another user")
+        if fields.update_size:
+            scratch.truncate(attr.st_size)
+        if fields.update_mode:
+            scratch.mode = stat.S_IMODE(attr.st_mode)
+        if fields.update_mtime:
+            scratch.mtime_ns = attr.st_mtime_ns
 
 
 def _refuse_change(

@@ -22,7 +22,10 @@ class DirectoryHandlers(Refusals):
         node = self._scene.inodes.node(inode)
         self._scene.demand(ctx, node, READ)
         entries = [(".", node), ("..", parent_of(node))]
-        entries += [(child.path[-1], child) for child in self._scene.broker.tree.children(node)]
+        children = self._scene.broker.tree.children(node)
+        entries += [(c.path[-1], c) for c in children if not self._scene.is_hidden(c, ctx.pid)]
+        if node.ref is not None:
+            entries += [(s.name, s.node) for s in self._scene.scratches.beside(node.ref, ctx.uid)]
         return self._scene.handles.add(DirectoryHandle(tuple(entries)))
 
     @replies(METADATA_WITHIN_S)
@@ -32,7 +35,7 @@ class DirectoryHandlers(Refusals):
         for position in range(start_id, len(entries)):
             name, node = entries[position]
             try:
-                facts = self._scene.broker.tree.facts(node)
+                facts = self._scene.facts(node)
             except KeyNotFound:
                 continue
             attr = self._scene.attributes(node, facts, self._scene.inodes.number(node))

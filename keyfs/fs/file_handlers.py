@@ -7,11 +7,15 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
+from keyfs.core.names import CURRENT
 from keyfs.core.policy import READ, WRITE
-from keyfs.core.tree import ROOT
+from keyfs.core.tree import ROOT, Kind, Node
+from keyfs.errors import AccessDenied, KeyNotFound
 from keyfs.fs.handles import NudgeHandle, ReadHandle, WriteHandle, file_info
+from keyfs.fs.polls import CHANGED, READY
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, WRITE_WITHIN_S, replies
+from keyfs.fs.scene import process_of
 
 
 class FileHandlers(Refusals):
@@ -22,6 +26,8 @@ class FileHandlers(Refusals):
         """For reading, a snapshot; for writing, a version in the making."""
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
+        if node.kind is Kind.SCRATCH:
+            return file_info(self._open_scratch(node, flags, ctx.uid))
         if flags & os.O_ACCMODE == os.O_RDONLY:
             self._scene.demand(ctx, node, READ)
             snapshot = await self._scene.broker.snapshot(node)
@@ -30,8 +36,9 @@ class FileHandlers(Refusals):
         if self._scene.nudger is not None and self._scene.nudger.is_own(ctx.pid):
             return file_info(self._scene.handles.add(NudgeHandle()))
         self._scene.demand(ctx, node, WRITE)
-        staged = await self._scene.broker.stage(node, truncate=bool(flags & os.O_TRUNC))
-        return file_info(self._scene.handles.add(WriteHandle(node, staged, self._scene.facts(node))))
+        staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
+        self._scene.writers.set(node.path, process_of(ctx.pid), trio.current_time())
+        return file_info(self._scene.handles.add(WriteHandle(node, staged, self._scene.facts(node), ctx.pid)))
 
     @replies(READ_WITHIN_S)
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -43,7 +50,11 @@ class FileHandlers(Refusals):
         """Bytes for the version in the making."""
         if self._scene.handles.is_nudge(fh):
             return len(buf)
-        return self._scene.handles.writing(fh).staged.write(off, buf)
+        scratch = self._scene.handles.scratch(fh)
+        if scratch is not None:
+            return scratch.write(off, buf)
+        handle = self._scene.handles.writing(fh)
+        return self._scene.broker.changes.write(handle.node, handle.staged, off, buf)
 
     @replies(WRITE_WITHIN_S)
     async def flush(self, fh: int) -> None:
@@ -60,9 +71,45 @@ class FileHandlers(Refusals):
     @replies(METADATA_WITHIN_S)
     async def release(self, fh: int) -> None:
         """The end of a handle. Nobody hears of an error here, so nothing is committed here."""
-        self._scene.handles.remove(fh)
+        self._scene.polls.forget(fh)
+        scratch = self._scene.handles.remove(fh)
+        if scratch is not None:
+            self._scene.scratches.closed(scratch, trio.current_time())
+
+    @replies(METADATA_WITHIN_S)
+    async def poll(
+        self, inode: int, fh: int, poll_handle: pyfuse3.PollHandle | None, ctx: pyfuse3.RequestContext
+    ) -> int:
+        """Always readable and writable; POLLPRI once what was opened is not current any more."""
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        if node.version == CURRENT and self._is_outdated(node, fh):
+            return READY | CHANGED
+        if poll_handle is not None and node.ref is not None:
+            self._scene.polls.wait(node.ref, fh, poll_handle)
+        return READY
+
+    def _is_outdated(self, node: Node, fh: int) -> bool:
+        opened = self._scene.handles.opened(fh)
+        try:
+            return opened is not None and opened.mtime_ns != self._scene.facts(node).mtime_ns
+        except KeyNotFound:
+            return True
 
     async def _commit(self, fh: int) -> None:
         if self._scene.handles.is_writing(fh):
             handle = self._scene.handles.writing(fh)
-            await self._scene.broker.commit(handle.node, handle.staged)
+            await self._scene.broker.changes.commit(handle.node, handle.staged)
+
+    def _open_scratch(self, node: Node, flags: int, uid: int) -> int:
+        """A handle for the user who made the file.
+
+        Raises:
+            AccessDenied: it is another one.
+        """
+        scratch = self._scene.scratches.of(node)
+        if uid != scratch.uid:
+            raise AccessDenied(f"{scratch.ref}/{scratch.name} is a scratch file of another user")
+        if flags & os.O_TRUNC:
+            scratch.truncate(0)
+        return self._scene.open_scratch(scratch)

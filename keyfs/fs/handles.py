@@ -7,6 +7,7 @@ from typing import Final
 import pyfuse3
 
 from keyfs.broker.broker import Snapshot
+from keyfs.core.scratch import Scratch
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import Facts, Node, Path
 from keyfs.errors import KeyNotFound
@@ -29,11 +30,23 @@ class ReadHandle:
 
 @dataclass(frozen=True, slots=True)
 class WriteHandle:
-    """An open for writing: a version in the making. *facts* is what `stat` shows if the file is new."""
+    """An open for writing: a version in the making. *facts* is what `stat` shows if the file is new.
+
+    *scratch* is the file that was opened, if that was renamed onto the key's.
+    """
 
     node: Node
     staged: StagedWrite
     facts: Facts
+    pid: int = 0
+    scratch: Scratch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchHandle:
+    """An open scratch file, for reading, for writing or both."""
+
+    scratch: Scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ class NudgeHandle:
     """An open by our own nudging thread: what it writes is discarded."""
 
 
-Handle = ReadHandle | WriteHandle | DirectoryHandle | NudgeHandle
+Handle = ReadHandle | WriteHandle | ScratchHandle | DirectoryHandle | NudgeHandle
 
 
 class Handles:
@@ -72,7 +85,14 @@ class Handles:
         handle = self._handles.get(number)
         if isinstance(handle, ReadHandle):
             return handle.snapshot.content.view()
+        if isinstance(handle, ScratchHandle):
+            return handle.scratch.buffer
         return self.writing(number).staged.buffer
+
+    def opened(self, number: int) -> Facts | None:
+        """The facts of what this handle was opened on, if it reads a snapshot."""
+        handle = self._handles.get(number)
+        return handle.snapshot.facts if isinstance(handle, ReadHandle) else None
 
     def writing(self, number: int) -> WriteHandle:
         """The write handle of this number.
@@ -84,6 +104,23 @@ class Handles:
         if not isinstance(handle, WriteHandle):
             raise KeyNotFound(f"handle {number} is not open for writing")
         return handle
+
+    def scratch(self, number: int) -> Scratch | None:
+        """The scratch file that the handle of this number has open; None if it has something else."""
+        handle = self._handles.get(number)
+        return handle.scratch if isinstance(handle, ScratchHandle) else None
+
+    def redirect(self, scratch: Scratch, handle: WriteHandle) -> None:
+        """Whoever has *scratch* open writes with *handle* from now on; if nobody has, it is wiped."""
+        for number, known in self._handles.items():
+            if isinstance(known, ScratchHandle) and known.scratch is scratch:
+                self._handles[number] = handle
+        self._wipe(handle)
+
+    def is_written_by(self, path: Path, pid: int) -> bool:
+        """Whether this process has that file open for writing."""
+        opened = (h for h in self._handles.values() if isinstance(h, WriteHandle))
+        return any(handle.node.path == path and handle.pid == pid for handle in opened)
 
     def is_writing(self, number: int) -> bool:
         """Whether the handle of this number writes."""
@@ -104,14 +141,20 @@ class Handles:
             raise KeyNotFound(f"handle {number} is no directory")
         return handle
 
-    def remove(self, number: int) -> None:
-        """Forget a handle and wipe what it held."""
+    def remove(self, number: int) -> Scratch | None:
+        """Forget a handle and wipe what it held; the scratch file that was opened, whose bytes stay."""
         handle = self._handles.pop(number, None)
         if isinstance(handle, ReadHandle):
             if self._readers.get((handle.inode, handle.pid)) is handle:
                 del self._readers[handle.inode, handle.pid]
             handle.snapshot.content.wipe()
         elif isinstance(handle, WriteHandle):
+            self._wipe(handle)
+        return handle.scratch if isinstance(handle, WriteHandle | ScratchHandle) else None
+
+    def _wipe(self, handle: WriteHandle) -> None:
+        """Several opens of one scratch file share what they write once it is renamed onto a key."""
+        if all(known is not handle for known in self._handles.values()):
             handle.staged.wipe()
 
     def seen_by(self, inode: int, pid: int, now_s: float) -> Facts | None:

@@ -36,6 +36,7 @@ class MountPlan:
     allow_other: bool
     extra: tuple[str, ...] = ()
     serve_stale_s: float = 3600.0
+    allow_destroy: bool = False
 
     def options(self) -> str:
         """What goes to the kernel, comma-separated: of two that contradict each other the later one counts.
@@ -102,6 +103,7 @@ async def _serve(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey_signals, signals, hooks.renew)
                 nursery.start_soon(broker.follow, watch)
+                nursery.start_soon(operations.expire_scratches)
                 nursery.start_soon(_announce, outsider, plan.mountpoint, hooks.on_ready, failures)
                 operations.wake_watchers(plan.mountpoint, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)

@@ -13,7 +13,7 @@ from keyfs.fs.scene import Scene
 
 
 class Refusals(pyfuse3.Operations):
-    """The handlers that only refuse. Keys are made by `keyfs generate` and destroyed by `keyfs destroy`.
+    """The handlers that only refuse, and what all others have: the `Scene`.
 
     Args:
         broker: what answers.
@@ -26,23 +26,6 @@ class Refusals(pyfuse3.Operations):
     def __init__(self, broker: KeyBroker, owner: Ownership) -> None:
         super().__init__()
         self._scene = Scene(broker, owner)
-
-    @replies(METADATA_WITHIN_S)
-    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """Removing a name never destroys a key."""
-        raise OperationRefused("rm destroys no key: use keyfs destroy PURPOSE/CLIENT/VERSION")
-
-    @replies(METADATA_WITHIN_S)
-    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """Directories follow the keys."""
-        raise OperationRefused("directories follow the keys in them")
-
-    @replies(METADATA_WITHIN_S)
-    async def mkdir(
-        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
-        """Directories follow the keys."""
-        raise OperationRefused("make a key with keyfs generate PURPOSE/CLIENT")
 
     @replies(METADATA_WITHIN_S)
     async def mknod(
@@ -64,19 +47,6 @@ class Refusals(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """No hard links."""
         raise OperationRefused("a key store holds only keys")
-
-    @replies(METADATA_WITHIN_S)
-    async def rename(
-        self,
-        parent_inode_old: int,
-        name_old: bytes,
-        parent_inode_new: int,
-        name_new: bytes,
-        flags: int,
-        ctx: pyfuse3.RequestContext,
-    ) -> None:
-        """Names of keys are fixed."""
-        raise OperationRefused("names of keys are fixed")
 
     @replies(METADATA_WITHIN_S)
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:

@@ -33,6 +33,8 @@ ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
     errors.KeyExists: errno.EEXIST,
     errors.AccessDenied: errno.EACCES,
     errors.OperationRefused: errno.EPERM,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.ClientNotEmpty: errno.ENOTEMPTY,
     errors.ReadOnly: errno.EROFS,
     errors.InsecurePermissions: errno.EACCES,
     errors.MasterKeyUnavailable: errno.ENOKEY,
@@ -50,7 +52,9 @@ ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
     errors.NotMounted: errno.EIO,
 }
 # What the caller did wrong is no news to the operator.
-_QUIET: Final = frozenset({errno.ENOENT, errno.EINVAL, errno.EEXIST, errno.EPERM, errno.ENAMETOOLONG})
+_QUIET: Final = frozenset(
+    {errno.ENOENT, errno.EINVAL, errno.EEXIST, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTEMPTY}
+)
 _log = logging.getLogger(__name__)
 
 

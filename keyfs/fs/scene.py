@@ -4,26 +4,33 @@ import errno
 import logging
 import os
 import re
+import stat
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import pyfuse3
+import trio
 from pyfuse3 import FUSEError
 
 from keyfs.broker.broker import KeyBroker
-from keyfs.core.names import CLIENT_ID_MAX
+from keyfs.core.marks import Marks
+from keyfs.core.names import CLIENT_ID_MAX, KeyRef
 from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may
-from keyfs.core.tree import Facts, Node
+from keyfs.core.scratch import Scratch, Scratches
+from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import entry_attributes
-from keyfs.fs.handles import Handles
+from keyfs.fs.handles import Handles, ScratchHandle
 from keyfs.fs.inodes import Inodes
 from keyfs.fs.nudge import Nudger
+from keyfs.fs.polls import Polls
 from keyfs.logs import event
 
 NAME_MAX: Final = CLIENT_ID_MAX  # one more than on most media: Redis keeps such a key, so it has to open
 _GROUPS: Final = re.compile(rb"^Groups:(.*)$", re.MULTILINE)
+_PROCESS: Final = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +48,11 @@ class Scene:
         self.inodes = Inodes()
         self.handles = Handles()
         self.nudger: Nudger | None = None
+        self.polls = Polls()
+        self.scratches = Scratches(time.time_ns())
+        self.removed = Marks()  # who removed `current`, and does not see it for a while
+        self.writers = Marks()  # who wrote `current` just now, and may set its mode after that
+        broker.on_version(self.polls.wake)
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows; also of a file that exists only as an open for writing so far.
@@ -48,6 +60,9 @@ class Scene:
         Raises:
             KeyNotFound: it is gone.
         """
+        if node.kind is Kind.SCRATCH:
+            scratch = self.scratches.of(node)
+            return Facts(scratch.mode, len(scratch.buffer), scratch.mtime_ns)
         try:
             return self.broker.tree.facts(node)
         except KeyNotFound:
@@ -64,9 +79,56 @@ class Scene:
             return False
         return True
 
+    def is_hidden(self, node: Node, pid: int) -> bool:
+        """Whether a process has just removed this file, so that it is not there for it."""
+        return bool(self.removed) and self.removed.has(node.path, process_of(pid), trio.current_time())
+
+    def scratch(self, parent: Node, name: str, uid: int) -> Scratch | None:
+        """The caller's scratch file of that name in a directory."""
+        if parent.kind is not Kind.CLIENT or parent.ref is None:
+            return None
+        return self.scratches.find(parent.ref, name, uid)
+
+    def new_scratch(self, ref: KeyRef, name: str, mode: int, ctx: pyfuse3.RequestContext) -> Scratch:
+        """A new, empty scratch file of the caller's; one of that name is removed.
+
+        Raises:
+            QuotaExceeded: the caller has too many.
+        """
+        known = self.scratches.find(ref, name, ctx.uid)
+        if known is not None:
+            self.scratches.remove(known)
+        scratch = Scratch(
+            self.scratches.new_node(ref),
+            ref,
+            name,
+            ctx.uid,
+            ctx.gid,
+            stat.S_IMODE(mode),
+            time.time_ns(),
+            trio.current_time(),
+        )
+        return self.scratches.make(scratch)
+
+    def open_scratch(self, scratch: Scratch) -> int:
+        """A new handle of a scratch file."""
+        scratch.handles += 1
+        return self.handles.add(ScratchHandle(scratch))
+
     def attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         """The attributes of a node for the kernel."""
-        return entry_attributes(node, facts, inode, self.owner)
+        return entry_attributes(node, facts, inode, self.owner_of(node))
+
+    def owner_of(self, node: Node) -> Ownership:
+        """Who owns a node.
+
+        Raises:
+            KeyNotFound: it is a scratch file that is gone.
+        """
+        if node.kind is Kind.SCRATCH:
+            scratch = self.scratches.of(node)
+            return Ownership(scratch.uid, scratch.gid)
+        return self.owner
 
     def demand(self, ctx: pyfuse3.RequestContext, node: Node, want: int) -> None:
         """Refuse, and say so in the log, what the bits do not grant.
@@ -74,7 +136,7 @@ class Scene:
         Raises:
             FUSEError: EACCES.
         """
-        if may(caller(ctx), self.owner, self.facts(node).mode, want):
+        if may(caller(ctx), self.owner_of(node), self.facts(node).mode, want):
             return
         what = {READ: "read", WRITE: "write", SEARCH: "search"}[want]
         event(_log, logging.WARNING, "access.denied", path=str(node), want=what, uid=ctx.uid, pid=ctx.pid)
@@ -84,6 +146,16 @@ class Scene:
 def caller(ctx: pyfuse3.RequestContext) -> Caller:
     """The process behind a request."""
     return Caller(ctx.uid, ctx.gid, lambda: _groups(ctx.pid))
+
+
+def process_of(pid: int) -> int:
+    """The process of a thread: requests name the thread. *pid* itself where that cannot be looked at."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return pid
+    found = _PROCESS.search(status)
+    return pid if found is None else int(found[1])
 
 
 def _groups(pid: int) -> Collection[int]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyfs.broker.broker import KeyBroker
+from keyfs.broker.changes import Tools
 from keyfs.broker.controls import MountInfo, controls
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
@@ -117,13 +119,16 @@ def full_medium() -> Medium:
     return medium
 
 
-def broker_on(keys: KeyStore, writer: RingWriter, *, is_writable: bool = True) -> KeyBroker:
+def broker_on(
+    keys: KeyStore, writer: RingWriter, *, is_writable: bool = True, may_destroy: bool = False
+) -> KeyBroker:
     """A broker as a mount has it, with a tree that shows `.keyfs` too."""
     info = MountInfo("0", 1, "/m", "memory:", "v1", not is_writable, rfc3339(NOON_NS))
     freshness = Freshness(keys)
-    shown = controls(keys, info, lambda: freshness.state)
+    outcomes = Outcomes(lambda: NOON_NS)
+    shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
     tree = Tree(keys, shown, is_writable=is_writable, started_ns=NOON_NS)
-    return KeyBroker(keys, writer, tree, Offload(), freshness)
+    return KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, may_destroy))
 
 
 def new_material(ref: KeyRef, fill: int = 0) -> bytes:

@@ -202,8 +202,8 @@ def store_full(store: LiveStore) -> tuple[int, str]:
     return elsewhere(store, f"{small}; head -c 1M /dev/zero > /mnt/filler 2> /dev/null || true")
 
 
-# In the table, but met only behind a mount: `fs.replies` answers ESTALE there.
-NEVER_AT_THE_COMMAND_LINE = {errors.RotationConflict}
+# In the table, but met only behind a mount: `fs.replies` has their answers there.
+NEVER_AT_THE_COMMAND_LINE = {errors.RotationConflict, errors.QuotaExceeded, errors.ClientNotEmpty}
 
 PROVOKED: dict[type[errors.KeyfsError], tuple[Provoke, str]] = {
     errors.InvalidSettings: (invalid_settings, "use dir:PATH"),

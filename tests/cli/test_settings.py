@@ -131,7 +131,10 @@ def test_mount_takes_its_options_from_file_and_environment(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("stoer = 'x'", "unknown key 'stoer'; known: allow-other, legacy, log-file, log-level, master-key, "),
+        (
+            "stoer = 'x'",
+            "unknown key 'stoer'; known: allow-destroy, allow-other, legacy, log-file, log-level, ",
+        ),
         ("master_key = 'x'", "unknown key 'master_key'"),
         ("[mount]\nread-only = true", "unknown key 'mount'"),
         ("read-only = 'yes'", "'read-only' must be true or false"),

@@ -27,8 +27,11 @@ from dying import (
 )
 
 from keyfs.broker.broker import KeyBroker
+from keyfs.broker.changes import Tools
 from keyfs.broker.check import check
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core import purposes as p
@@ -90,16 +93,20 @@ def amend(ref: KeyRef) -> Change:
 def write_through_handle(ref: KeyRef) -> Change:
     def change(keys: KeyStore, writer: RingWriter) -> None:
         tree = Tree(keys, {}, is_writable=True, started_ns=0)
-        trio.run(stage_and_commit, KeyBroker(keys, writer, tree, Offload()), ref)
+        trio.run(
+            stage_and_commit,
+            KeyBroker(Tools(keys, writer, tree, Offload(), Freshness(keys), Outcomes())),
+            ref,
+        )
 
     return change
 
 
 async def stage_and_commit(broker: KeyBroker, ref: KeyRef) -> None:
     node = key_node(ref, CURRENT, Half.SECRET)
-    staged = await broker.stage(node, truncate=True)
+    staged = await broker.changes.stage(node, truncate=True)
     staged.write(0, material(ref))
-    await broker.commit(node, staged)
+    await broker.changes.commit(node, staged)
 
 
 def repair(keys: KeyStore, writer: RingWriter) -> None:

@@ -79,7 +79,7 @@ def node_of(ref: KeyRef, version: str = CURRENT, half: Half = Half.SECRET) -> No
 
 
 async def staged_with(broker: KeyBroker, data: bytes, node: Node = SYM) -> StagedWrite:
-    staged = await broker.stage(node, truncate=True)
+    staged = await broker.changes.stage(node, truncate=True)
     staged.write(0, data)
     return staged
 
@@ -89,18 +89,18 @@ async def test_a_finished_write_makes_exactly_one_version(broker: KeyBroker, key
     before, data = keys.secret(ref), new_material(ref, 1)
     staged = await staged_with(broker, data, node_of(ref))
     for _ in range(3):
-        await broker.commit(node_of(ref), staged)
+        await broker.changes.commit(node_of(ref), staged)
     assert [keys.secret(ref, version) for version in keys.versions(ref)] == [before, data]
 
 
 async def test_nothing_written_makes_no_version(broker: KeyBroker, keys: Keys) -> None:
     for node in (SYM, rotate_node(STORAGE_SYM)):
-        await broker.commit(node, await broker.stage(node, truncate=True))
+        await broker.changes.commit(node, await broker.changes.stage(node, truncate=True))
     assert keys.versions(STORAGE_SYM) == [CURRENT]
 
 
 async def test_the_same_bytes_make_no_version(broker: KeyBroker, keys: Keys) -> None:
-    await broker.commit(SYM, await staged_with(broker, keys.secret(STORAGE_SYM)))
+    await broker.changes.commit(SYM, await staged_with(broker, keys.secret(STORAGE_SYM)))
     assert keys.versions(STORAGE_SYM) == [CURRENT]
 
 
@@ -109,7 +109,7 @@ async def test_a_later_value_of_the_same_handle_amends_its_version(broker: KeyBr
     staged = await staged_with(broker, b"1" * 32)
     for fill in (b"1", b"2", b"3"):
         staged.write(0, fill * 32)
-        await broker.commit(SYM, staged)
+        await broker.changes.commit(SYM, staged)
     assert [keys.secret(STORAGE_SYM, v) for v in keys.versions(STORAGE_SYM)] == [before, b"3" * 32]
 
 
@@ -117,9 +117,9 @@ async def test_a_handle_never_amends_a_version_that_it_did_not_make(broker: KeyB
     """It wrote the bytes that were there already, then others: the first ones must stay in the history."""
     before = keys.secret(STORAGE_SYM)
     staged = await staged_with(broker, before)
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     staged.write(0, b"2" * 32)
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     assert [keys.secret(STORAGE_SYM, v) for v in keys.versions(STORAGE_SYM)] == [before, b"2" * 32]
 
 
@@ -127,10 +127,10 @@ async def test_a_version_of_someone_else_is_never_amended(
     broker: KeyBroker, keys: Keys, outside: Keys
 ) -> None:
     staged = await staged_with(broker, b"1" * 32)
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     outside.writer.import_material(STORAGE_SYM, b"2" * 32)
     staged.write(0, b"3" * 32)
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     await broker.fresh()
     values = [keys.secret(STORAGE_SYM, version) for version in keys.versions(STORAGE_SYM)]
     assert values[1:] == [b"1" * 32, b"2" * 32, b"3" * 32]
@@ -138,11 +138,11 @@ async def test_a_version_of_someone_else_is_never_amended(
 
 async def test_an_edit_starts_from_the_current_value(broker: KeyBroker, keys: Keys) -> None:
     before = keys.secret(STORAGE_SYM)
-    staged = await broker.stage(SYM, truncate=False)
+    staged = await broker.changes.stage(SYM, truncate=False)
     staged.write(30, b"xy")
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     staged.write(0, b"z")
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     assert keys.secret(STORAGE_SYM) == b"z" + before[1:30] + b"xy"
     assert len(keys.versions(STORAGE_SYM)) == 2
 
@@ -150,22 +150,22 @@ async def test_an_edit_starts_from_the_current_value(broker: KeyBroker, keys: Ke
 async def test_an_edit_of_what_is_not_current_any_more_is_a_conflict(
     broker: KeyBroker, keys: Keys, outside: Keys
 ) -> None:
-    staged = await broker.stage(SYM, truncate=False)
+    staged = await broker.changes.stage(SYM, truncate=False)
     staged.write(0, b"z")
     outside.writer.rotate(STORAGE_SYM)
     with pytest.raises(RotationConflict):
-        await broker.commit(SYM, staged)
+        await broker.changes.commit(SYM, staged)
     await broker.fresh()
     assert keys.secret(STORAGE_SYM) == outside.secret(STORAGE_SYM)
     assert len(keys.versions(STORAGE_SYM)) == 2
 
 
 async def test_a_full_overwrite_is_no_conflict(broker: KeyBroker, keys: Keys, outside: Keys) -> None:
-    staged = await broker.stage(SYM, truncate=False)
+    staged = await broker.changes.stage(SYM, truncate=False)
     staged.truncate(0)
     staged.write(0, b"z" * 32)
     outside.writer.rotate(STORAGE_SYM)
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     assert keys.secret(STORAGE_SYM) == b"z" * 32
     assert len(keys.versions(STORAGE_SYM)) == 3
 
@@ -174,7 +174,7 @@ async def test_what_is_no_key_changes_nothing(broker: KeyBroker, keys: Keys) -> 
     before = keys.secret(STORAGE_SYM)
     for data in (b"x" * 31, b"x" * 33, b"\n"):
         with pytest.raises(InvalidMaterial):
-            await broker.commit(SYM, await staged_with(broker, data))
+            await broker.changes.commit(SYM, await staged_with(broker, data))
     assert keys.secret(STORAGE_SYM) == before
     assert keys.versions(STORAGE_SYM) == [CURRENT]
 
@@ -184,8 +184,8 @@ async def test_a_failed_commit_can_be_repeated(broker: KeyBroker, keys: Keys) ->
         staged = await staged_with(broker, b"1" * 32, node)
         keys.store.before("supersede", failing(StoreBusy("busy")))
         with pytest.raises(StoreBusy):
-            await broker.commit(node, staged)
-        await broker.commit(node, staged)
+            await broker.changes.commit(node, staged)
+        await broker.changes.commit(node, staged)
     assert keys.secret(STORAGE_SYM) == b"1" * 32
     assert len(keys.versions(STORAGE_SYM)) == len(keys.versions(HMAC_SYM)) == 2
 
@@ -203,16 +203,16 @@ async def test_a_failed_commit_can_be_repeated(broker: KeyBroker, keys: Keys) ->
 )
 async def test_only_current_and_rotate_can_be_written(broker: KeyBroker, node: Node) -> None:
     with pytest.raises(OperationRefused):
-        await broker.stage(node, truncate=True)
+        await broker.changes.stage(node, truncate=True)
 
 
 async def test_the_rotate_file_generates_once_for_each_handle(broker: KeyBroker, keys: Keys) -> None:
     node = rotate_node(STORAGE)
     for count in (2, 3):
         staged = await staged_with(broker, b"go", node)
-        await broker.commit(node, staged)
+        await broker.changes.commit(node, staged)
         staged.write(2, b"on")
-        await broker.commit(node, staged)
+        await broker.changes.commit(node, staged)
         assert len(keys.versions(STORAGE)) == count
 
 
@@ -224,7 +224,7 @@ async def test_two_closes_at_once_of_one_rotate_handle_make_one_version(
     staged = await staged_with(broker, b"1", node)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(broker.commit, node, staged)
+            nursery.start_soon(broker.changes.commit, node, staged)
     assert len(keys.versions(STORAGE_SYM)) == 2
 
 
@@ -236,11 +236,11 @@ async def test_a_rotation_that_ended_after_its_deadline_is_not_made_again(
     keys.store.before("supersede", gate)
     with trio.CancelScope() as deadline:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(broker.commit, node, staged)
+            nursery.start_soon(broker.changes.commit, node, staged)
             await trio.to_thread.run_sync(gate.reached.wait)
             deadline.cancel()
     gate.open()
-    await broker.commit(node, staged)
+    await broker.changes.commit(node, staged)
     assert len(keys.versions(STORAGE_SYM)) == 2
 
 
@@ -250,10 +250,10 @@ async def test_a_write_while_the_commit_runs_is_not_lost(broker: KeyBroker, keys
     staged = await staged_with(broker, b"1" * 32)
     keys.store.before("supersede", gate)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(broker.commit, SYM, staged)
+        nursery.start_soon(broker.changes.commit, SYM, staged)
         await trio.to_thread.run_sync(gate.reached.wait)
         staged.write(0, b"2" * 32)
-        nursery.start_soon(broker.commit, SYM, staged)
+        nursery.start_soon(broker.changes.commit, SYM, staged)
         await trio.testing.wait_all_tasks_blocked()
         gate.open()
     assert [keys.secret(STORAGE_SYM, v) for v in keys.versions(STORAGE_SYM)] == [before, b"2" * 32]
@@ -263,7 +263,7 @@ async def test_the_end_of_a_mount_waits_for_a_write(broker: KeyBroker, keys: Key
     staged = await staged_with(broker, b"1" * 32)
     keys.store.before("supersede", gate)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(broker.commit, SYM, staged)
+        nursery.start_soon(broker.changes.commit, SYM, staged)
         await trio.to_thread.run_sync(gate.reached.wait)
         assert not await broker.drain(0.01)
         gate.open()
@@ -274,14 +274,14 @@ async def test_the_end_of_a_mount_waits_for_a_write(broker: KeyBroker, keys: Key
 async def test_an_edit_whose_commit_ended_after_its_deadline_is_no_conflict_with_itself(
     broker: KeyBroker, keys: Keys, gate: Gate
 ) -> None:
-    staged = await broker.stage(SYM, truncate=False)
+    staged = await broker.changes.stage(SYM, truncate=False)
     staged.write(0, b"z")
     keys.store.before("supersede", gate)
     with trio.CancelScope() as deadline:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(broker.commit, SYM, staged)
+            nursery.start_soon(broker.changes.commit, SYM, staged)
             await trio.to_thread.run_sync(gate.reached.wait)
             deadline.cancel()
     gate.open()
-    await broker.commit(SYM, staged)
+    await broker.changes.commit(SYM, staged)
     assert len(keys.versions(STORAGE_SYM)) == 2

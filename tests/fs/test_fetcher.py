@@ -9,7 +9,10 @@ import trio
 import trio.testing
 
 from keyfs.broker.broker import KeyBroker
+from keyfs.broker.changes import Tools
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
@@ -80,7 +83,9 @@ def serve(*labels: str) -> Served:
     cold = KeyStore(store, LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     cold.load()
     tree = Tree(cold, {}, is_writable=True, started_ns=0)
-    return Served(store, KeyBroker(cold, RingWriter(cold), tree, Offload()), keys)
+    return Served(
+        store, KeyBroker(Tools(cold, RingWriter(cold), tree, Offload(), Freshness(cold), Outcomes())), keys
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ import trio
 import trio.testing
 
 from keyfs.broker.broker import KeyBroker
+from keyfs.broker.changes import Tools
+from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, parse_key_ref
@@ -58,9 +61,9 @@ class Scene:
         self.told.append({str(node) for node in nodes})
 
     async def write(self, node: Node, data: bytes) -> None:
-        staged = await self.broker.stage(node, truncate=True)
+        staged = await self.broker.changes.stage(node, truncate=True)
         staged.write(0, data)
-        await self.broker.commit(node, staged)
+        await self.broker.changes.commit(node, staged)
 
     def lose_events(self) -> None:
         for watch in self.medium.watches:
@@ -78,7 +81,7 @@ async def scene(nursery: trio.Nursery) -> AsyncIterator[Scene]:
     keys = KeyStore(store, LayoutV1(), Protections.under(open_sealer(MASTER_KEY)))
     watch = keys.watch()
     tree = Tree(keys, {}, is_writable=True, started_ns=0)
-    broker = KeyBroker(keys, RingWriter(keys), tree, Offload())
+    broker = KeyBroker(Tools(keys, RingWriter(keys), tree, Offload(), Freshness(keys), Outcomes()))
     scene = Scene(medium, store, keys, broker, others, [], trio.Event())
     scene.may_tell.set()
     broker.on_change(scene.tell)

@@ -62,7 +62,7 @@ async def test_the_tree_has_a_directory_for_each_purpose(kernel: Kernel) -> None
     ]
     assert await kernel.names("poison-record") == [".", "..", "@global"]
     assert await kernel.names("storage/alice") == [".", "..", "current", "current.pub", "rotate"]
-    controls = ["inventory.json", "inventory.tsv", "status", "status.json"]
+    controls = ["inventory.json", "inventory.tsv", "rotations", "status", "status.json"]
     assert await kernel.names(".keyfs") == [".", "..", *controls]
     assert await kernel.names("storage/alice/current") == [".", ".."], "a file has no children"
 
@@ -161,7 +161,8 @@ async def test_a_key_made_outside_is_listed_at_once(kernel: Kernel, outside: Key
     ("path", "mode", "size", "links"),
     [
         ("/", 0o040555, 0, 1),
-        ("storage", 0o040555, 0, 1),
+        ("storage", 0o040755, 0, 1),
+        ("audit-log", 0o040555, 0, 1),
         ("storage/alice", 0o040755, 0, 1),
         ("storage/alice/current", 0o100600, 45, 2),
         ("storage/alice/current.pub", 0o100444, 45, 2),

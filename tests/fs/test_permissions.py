@@ -138,13 +138,14 @@ async def test_a_key_removed_outside_is_enoent_for_those_who_knew_it(kernel: Ker
 
 Request = Callable[[pyfuse3.Operations, Any], Coroutine[Any, Any, object]]
 REFUSALS: Final[dict[str, tuple[str, Request]]] = {
-    "unlink": ("EPERM", lambda o, ctx: o.unlink(1, b"x", ctx)),
-    "rmdir": ("EPERM", lambda o, ctx: o.rmdir(1, b"x", ctx)),
+    "unlink": ("ENOENT", lambda o, ctx: o.unlink(1, b"x", ctx)),
+    "rmdir": ("ENOENT", lambda o, ctx: o.rmdir(1, b"x", ctx)),
     "mkdir": ("EPERM", lambda o, ctx: o.mkdir(1, b"x", 0o755, ctx)),
     "mknod": ("EPERM", lambda o, ctx: o.mknod(1, b"x", 0o600, 0, ctx)),
     "symlink": ("EPERM", lambda o, ctx: o.symlink(1, b"x", b"y", ctx)),
     "link": ("EPERM", lambda o, ctx: o.link(1, 1, b"x", ctx)),
-    "rename": ("EPERM", lambda o, ctx: o.rename(1, b"x", 1, b"y", 0, ctx)),
+    "rename": ("ENOENT", lambda o, ctx: o.rename(1, b"x", 1, b"y", 0, ctx)),
+    "exchange": ("EINVAL", lambda o, ctx: o.rename(1, b"x", 1, b"y", 2, ctx)),
     "setxattr": ("EOPNOTSUPP", lambda o, ctx: o.setxattr(1, b"user.x", b"y", ctx)),
     "removexattr": ("ENODATA", lambda o, ctx: o.removexattr(1, b"user.x", ctx)),
     "getxattr of a user": ("ENODATA", lambda o, ctx: o.getxattr(1, b"user.x", ctx)),

@@ -271,7 +271,11 @@ async def test_what_exists_is_not_made_exclusively(kernel: Kernel) -> None:
 
 @pytest.mark.expects_log("request.failed|access.denied")
 @pytest.mark.parametrize(
-    "path", ["storage/alice/next", "storage/alice/current.pub~", "storage/bobby", "new", "storage/alice/4913"]
+    "path",
+    [
+        *("storage/bobby", "new", "storage/alice/current.pub", "storage/alice/current.pub.pem"),
+        *("storage/alice/2020-01-01T00:00:00", "storage/alice/2020-01-01T00:00:00.5.b64"),
+    ],
 )
 async def test_nothing_else_can_be_made(kernel: Kernel, path: str) -> None:
     with refused("EACCES"):

@@ -32,9 +32,9 @@ def read_only(tmp_path_factory: pytest.TempPathFactory, fuse_required: None) -> 
 
 
 def picture(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """All that a change of anything would change: names, modes, times, bytes."""
+    """All that a change of anything would change: names, modes, times, bytes. Not what is told of refusals."""
     seen = {}
-    for path in [root, *root.rglob("*")]:
+    for path in sorted({root, *root.rglob("*")} - {root / ".keyfs/rotations"}):
         facts = path.lstat()
         content = path.read_bytes() if stat.S_ISREG(facts.st_mode) else b""
         seen[str(path.relative_to(root))] = (facts.st_mode, facts.st_mtime_ns, content)
@@ -57,32 +57,37 @@ def stamped(directory: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[Change, int]] = {
-    "rm current": (lambda m: os.unlink(m / SYMMETRIC / "current"), errno.EPERM),
     "rm a version": (lambda m: os.unlink(stamped(m / SYMMETRIC)), errno.EPERM),
     "rm current.pub": (lambda m: os.unlink(m / PAIR / "current.pub"), errno.EPERM),
     "rm rotate": (lambda m: os.unlink(m / PAIR / "rotate"), errno.EPERM),
-    "rm status": (lambda m: os.unlink(m / ".keyfs/status"), errno.EPERM),
-    "rmdir client": (lambda m: os.rmdir(m / SYMMETRIC), errno.EPERM),
+    "rm status": (lambda m: os.unlink(m / ".keyfs/status"), errno.EACCES),
+    "rmdir client": (lambda m: os.rmdir(m / SYMMETRIC), errno.ENOTEMPTY),
     "rmdir purpose": (lambda m: os.rmdir(m / "audit-log"), errno.EPERM),
-    "mv current x": (lambda m: os.rename(m / SYMMETRIC / "current", m / SYMMETRIC / "x"), errno.EPERM),
-    "mv version current": (
-        lambda m: os.rename(stamped(m / SYMMETRIC), m / SYMMETRIC / "current"),
-        errno.EPERM,
+    "mv version x": (lambda m: os.rename(stamped(m / SYMMETRIC), m / SYMMETRIC / "x"), errno.EPERM),
+    "mv current.pub": (lambda m: os.rename(m / PAIR / "current.pub", m / PAIR / "x"), errno.EPERM),
+    "mv rotate": (lambda m: os.rename(m / PAIR / "rotate", m / PAIR / "x"), errno.EPERM),
+    "mv current to a stamp": (
+        lambda m: os.rename(m / SYMMETRIC / "current", m / SYMMETRIC / "2020-01-01T00:00:00"),
+        errno.EACCES,
     ),
     "mv to another key": (
         lambda m: os.rename(m / SYMMETRIC / "current", m / "storage-sym" / "bobby"),
-        errno.EPERM,
+        errno.EXDEV,
     ),
     "mv client": (lambda m: os.rename(m / SYMMETRIC, m / "storage-sym/bobby"), errno.EPERM),
-    "mkdir client": (lambda m: os.mkdir(m / "storage-sym/bobby"), errno.EPERM),
+    "mkdir no client id": (lambda m: os.mkdir(m / "storage-sym/bob"), errno.EACCES),
+    "mkdir too long": (lambda m: os.mkdir(m / "storage-sym" / ("b" * 240)), errno.ENAMETOOLONG),
+    "mkdir a client again": (lambda m: os.mkdir(m / SYMMETRIC), errno.EEXIST),
+    "mkdir in a global purpose": (lambda m: os.mkdir(m / "audit-log/bobby"), errno.EPERM),
+    "rmdir global": (lambda m: os.rmdir(m / "audit-log/@global"), errno.ENOENT),
     "mkdir purpose": (lambda m: os.mkdir(m / "mine"), errno.EPERM),
     "mkdir in client": (lambda m: os.mkdir(m / SYMMETRIC / "x"), errno.EPERM),
     "ln": (lambda m: os.link(m / SYMMETRIC / "current", m / SYMMETRIC / "x"), errno.EPERM),
     "ln -s": (lambda m: os.symlink("current", m / SYMMETRIC / "x"), errno.EPERM),
     "mkfifo": (lambda m: os.mkfifo(m / SYMMETRIC / "x"), errno.EPERM),
     "mknod": (lambda m: os.mknod(m / SYMMETRIC / "x", 0o600 | stat.S_IFREG), errno.EPERM),
-    "create x": (lambda m: (m / SYMMETRIC / "x").write_bytes(b"x"), errno.EACCES),
     "create current.pub": (lambda m: (m / SYMMETRIC / "current.pub").write_bytes(b"x"), errno.EACCES),
+    "create current.b64": (lambda m: (m / SYMMETRIC / "current.b64").write_bytes(b"x"), errno.EACCES),
     "create a stamp": (
         lambda m: (m / SYMMETRIC / "2020-01-01T00:00:00").write_bytes(bytes(32)),
         errno.EACCES,
@@ -132,22 +137,41 @@ def test_what_programs_do_on_the_way_succeeds_and_changes_nothing(unchanged: Pat
 
 TOOLS = {
     "rm -rf": "rm -rf {m}/storage-sym",
-    "mv": "mv {m}/storage-sym/alice/current {t}/moved",
-    "mv over it": "printf %032d 1 > {t}/new; mv {t}/new {m}/storage-sym/alice/current",
-    "sed -i": "sed -i s/a/b/ {m}/storage-sym/alice/current",
-    "cp -r onto it": "cp -r {m}/storage-sym/alice {m}/storage-sym/bobby",
-    "install": "printf %032d 1 > {t}/new; install -m 644 {t}/new {m}/storage-sym/alice/current",
+    "rm a version": "rm {m}/storage-sym/alice/20*",
+    "rm -r a client": "rm -r {m}/storage/alice",
+    "chmod": "chmod 644 {m}/storage-sym/alice/current",
+    "chown": "chown 65534 {m}/storage-sym/alice/current",
 }
 
 
 @pytest.mark.parametrize("script", TOOLS.values(), ids=TOOLS)
-def test_a_tool_that_would_remove_or_replace_a_key_fails_aloud(
+def test_a_tool_that_would_destroy_or_expose_a_key_fails_aloud(unchanged: Path, script: str) -> None:
+    command = ["bash", "-c", script.format(m=unchanged)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert "Operation not permitted" in ran.stderr
+
+
+HARMLESS = {
+    "rm current": "rm {m}/storage-sym/alice/current",
+    "rm current twice": "rm {m}/storage-sym/alice/current; rm {m}/storage-sym/alice/current",
+    "mv current away": "mv {m}/storage/alice/current {t}/moved && shred -u {t}/moved",
+    "mv current x and rm x": "cd {m}/storage-sym/alice && mv current x && rm x",
+    "mkdir and rmdir": "mkdir {m}/storage-sym/bobby && rmdir {m}/storage-sym/bobby",
+    "mkdir twice": "mkdir -p {m}/storage/bobby && mkdir -p {m}/storage/bobby && rmdir {m}/storage/bobby",
+    "cp rotate": "cp {m}/storage/alice/rotate {m}/storage-sym/alice/rotate",
+    "a scratch file": "echo x > {m}/storage/alice/x && rm {m}/storage/alice/x",
+    "mv -n": "cd {m}/storage/alice && echo x > x && mv -n x current; rm x",
+}
+
+
+@pytest.mark.parametrize("script", HARMLESS.values(), ids=HARMLESS)
+def test_a_tool_that_takes_a_name_away_succeeds_and_the_key_stays(
     unchanged: Path, tmp_path: Path, script: str
 ) -> None:
     command = ["bash", "-c", script.format(m=unchanged, t=tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode != 0
-    assert "Operation not permitted" in ran.stderr or "Permission denied" in ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 WRITES: dict[str, Change] = {

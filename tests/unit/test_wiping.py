@@ -104,6 +104,6 @@ async def test_what_an_edit_starts_from_is_wiped_but_in_its_buffer() -> None:
     keys = in_memory(full_medium(), sealer=sealer)
     material = new_material(STORAGE_SYM, 7)
     keys.writer.import_material(STORAGE_SYM, material)
-    staged = await broker_on(keys.keys, keys.writer).stage(NODE, truncate=False)
+    staged = await broker_on(keys.keys, keys.writer).changes.stage(NODE, truncate=False)
     assert bytes(staged.buffer) == material
     assert all(map(is_wiped, sealer.unsealed))
