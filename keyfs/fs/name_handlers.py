@@ -1,12 +1,14 @@
 """Names that come and go: what `mv`, `rm`, `mkdir` and editors do to directories (rules R6, R7, R9).
 
-No name of a key ever goes: `current`, removed or renamed away, is only hidden for some seconds from the process
-that did it, so that it can make the name again; and that is a write like any other.
+No name of a key ever goes: `current`, removed or renamed away, is only hidden for some seconds from the
+process that did it, so that it can make the name again; and that is a write like any other.
 """
 
 import errno
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import pyfuse3
@@ -19,7 +21,7 @@ from keyfs.core.purposes import Purpose
 from keyfs.core.scratch import Scratch
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Facts, Kind, Node, is_key_label, key_node
-from keyfs.errors import AccessDenied, InvalidName, KeyExists, OperationRefused
+from keyfs.errors import AccessDenied, InvalidMaterial, InvalidName, KeyExists, OperationRefused
 from keyfs.fs.handles import WriteHandle, file_info
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, WRITE_WITHIN_S, replies
@@ -186,9 +188,9 @@ class NameHandlers(Refusals):
         self._scene.writers.set(node.path, process, trio.current_time())
         scratch = source if isinstance(source, Scratch) else None
         if scratch is None or scratch.buffer:
-            with await self._bytes_of(source) as material:
+            with await self._bytes_of(source) as material, _as_refusals():
                 changes.write(node, staged, 0, material.reveal())
-            await changes.commit(node, staged)
+                await changes.commit(node, staged)
         handle = WriteHandle(node, staged, NEW_FILE, ctx.pid, scratch)
         if scratch is None:
             staged.wipe()
@@ -219,6 +221,15 @@ class NameHandlers(Refusals):
     def _hide(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
         self._scene.removed.set(node.path, process_of(ctx.pid), trio.current_time())
         event(_log, logging.INFO, "name.kept", path=str(node), uid=ctx.uid, pid=ctx.pid)
+
+
+@contextmanager
+def _as_refusals() -> Iterator[None]:
+    """What is no key is answered EPERM: EINVAL, for `mv`, is a directory that is moved into itself."""
+    try:
+        yield
+    except InvalidMaterial as exc:
+        raise OperationRefused(str(exc)) from exc
 
 
 def _new_client(purpose: Purpose, name: str) -> KeyRef:

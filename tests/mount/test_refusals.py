@@ -32,7 +32,7 @@ def read_only(tmp_path_factory: pytest.TempPathFactory, fuse_required: None) -> 
 
 
 def picture(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """All that a change of anything would change: names, modes, times, bytes. Not what is told of refusals."""
+    """All that a change of anything would change, but for what is told of refusals."""
     seen = {}
     for path in sorted({root, *root.rglob("*")} - {root / ".keyfs/rotations"}):
         facts = path.lstat()
