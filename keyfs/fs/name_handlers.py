@@ -219,7 +219,9 @@ class NameHandlers(Refusals):
         self._hide(source, ctx)
 
     def _hide(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
-        self._scene.removed.set(node.path, process_of(ctx.pid), trio.current_time())
+        """From this process, for a while. Not from one that has no number here: many would share the mark."""
+        if ctx.pid:
+            self._scene.removed.set(node.path, process_of(ctx.pid), trio.current_time())
         event(_log, logging.INFO, "name.kept", path=str(node), uid=ctx.uid, pid=ctx.pid)
 
 

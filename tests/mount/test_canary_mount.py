@@ -83,7 +83,10 @@ os.close(fd)' "$k/current" "$IN/text.canary-input"
 cat "$k"/20* .keyfs/* > /dev/null
 cat audit-log/@global/current                               # damaged
 ls -laR . > /dev/null
-rm "$k/current"; mv "$k/current" "$k/x"; chmod 644 "$k/current"; ln "$k/current" x; mkdir x
+cp --remove-destination "$IN/symmetric.canary-input" "$k/current"; sed -i s/a/a/ "$k/current"
+cp "$IN/text.canary-input" "$k/x"; mv "$k/x" "$k/current"   # a scratch file becomes the key
+cp "$IN/private.canary-input" "$k/x"; mv "$k/x" "$k/current"                             # refused
+rm "$k/current"; mv "$k/current" "$k/y"; chmod 644 "$k/current"; ln "$k/current" x; mkdir x
 cp "$k/current" "$IN/read.canary-input"
 true
 """
@@ -222,7 +225,7 @@ def test_no_key_is_left_in_a_file(traced: Traced) -> None:
 def test_nothing_of_the_scenario_was_in_vain(traced: Traced) -> None:
     environment = {"KEYFS_STORE": str(traced.place / "keys")}
     listed = run_keyfs("list", "--versions", environment=environment).stdout.decode()
-    assert listed.count("storage-sym\talice\t") == 6
+    assert listed.count("storage-sym\talice\t") == 8
     assert listed.count("storage\talice\t") == 4
     assert b"Invalid argument" in traced.said
     assert b"Stale file handle" in traced.said

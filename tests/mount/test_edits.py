@@ -58,6 +58,16 @@ def test_an_edit_in_place_of_a_version_that_is_not_current_any_more_is_refused(r
     assert ring.contents() == ring.shown() == [OLD, NEW]
 
 
+def test_an_edit_that_comes_too_late_is_refused_at_once(ring: Ring) -> None:
+    """Many programs do not hear the error of close(2)."""
+    fd = os.open(ring.current, os.O_RDWR)
+    ring.current.write_bytes(NEW)
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        os.pwrite(fd, b"EDIT", 4)
+    os.close(fd)
+    assert ring.contents() == ring.shown() == [OLD, NEW]
+
+
 def test_a_full_overwrite_does_not_care_what_was_current(ring: Ring) -> None:
     fd = os.open(ring.current, os.O_RDWR)
     ring.current.write_bytes(NEW)
