@@ -1,6 +1,7 @@
 """kill -9 of the daemon under its writers: each write happened once or not at all."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -86,14 +87,24 @@ def run_quietly(*command: str | Path) -> int:
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 
-def copy_new_key(log: Path, ref: KeyRef, current: Path) -> Callable[[], None]:
-    """`cp KEY current`, and what came of it."""
+REPLACERS = (
+    'cp "$1" "$2"',
+    'cp --remove-destination "$1" "$2"',
+    'cp "$1" "$1.2" && mv "$1.2" "$2"',
+    'cp "$1" "$2.tmp" && mv "$2.tmp" "$2"',
+    'install -m 600 "$1" "$2"',
+)
+
+
+def replace_key(log: Path, ref: KeyRef, current: Path) -> Callable[[], None]:
+    """A new key in place of the old one, in one of the ways there are; and what came of it."""
     source = log.with_suffix(".key")
+    ways = itertools.cycle(REPLACERS)
 
     def program() -> None:
         source.write_bytes(generate_pair()[0].reveal() if ref.purpose.is_pair else os.urandom(32))
         note(log, "try", digest(source.read_bytes()))
-        if run_quietly("cp", source, current) == 0:
+        if run_quietly("sh", "-c", next(ways), "sh", source, current) == 0:
             note(log, "done", digest(source.read_bytes()))
 
     return program
@@ -120,7 +131,7 @@ def test_a_write_to_a_mount_whose_daemon_is_killed_happens_or_not(
     logs = {ref: tmp_path / f"writer-{number}" for number, ref in enumerate(REFS)}
     daemon = mount.mount()
     for ref, log in logs.items():
-        mount.start(copy_new_key(log, ref, mount.path / str(ref) / "current"))
+        mount.start(replace_key(log, ref, mount.path / str(ref) / "current"))
     mount.start(touch_rotate(tmp_path / "rotator", mount.path / str(REFS[0]) / "rotate"))
     try:
         for _ in range(6 * scale):
