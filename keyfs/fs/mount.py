@@ -21,6 +21,7 @@ from keyfs.logs import event
 from keyfs.store.base import Watch
 
 DRAIN_S: Final = 8.0
+EXPIRE_EVERY_S: Final = 30.0
 # As many requests may wait for a store that does not answer, before one that needs no store has to wait with
 # them. A task is small; pyfuse3's own limit of 99 is less than one busy host has readers.
 TASKS_MAX: Final = 2000
@@ -103,7 +104,7 @@ async def _serve(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey_signals, signals, hooks.renew)
                 nursery.start_soon(broker.follow, watch)
-                nursery.start_soon(operations.expire_scratches)
+                nursery.start_soon(_expire, operations)
                 nursery.start_soon(_announce, outsider, plan.mountpoint, hooks.on_ready, failures)
                 operations.wake_watchers(plan.mountpoint, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
@@ -141,6 +142,12 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(kept)
+
+
+async def _expire(operations: KeyfsOperations) -> None:
+    while True:
+        await trio.sleep(EXPIRE_EVERY_S)
+        operations.expire_scratches()
 
 
 async def _obey_signals(signals: AsyncIterable[int], renew: Callable[[], None]) -> None:

@@ -1,7 +1,5 @@
 """The pyfuse3 handlers. Each translates a request for the broker and its answer for the kernel."""
 
-from typing import Final
-
 import trio
 
 from keyfs.fs.attribute_handlers import AttributeHandlers
@@ -10,8 +8,6 @@ from keyfs.fs.file_handlers import FileHandlers
 from keyfs.fs.name_handlers import NameHandlers
 from keyfs.fs.nudge import Nudger
 from keyfs.fs.outsider import Outsider
-
-EXPIRE_EVERY_S: Final = 30.0
 
 
 class KeyfsOperations(FileHandlers, NameHandlers, DirectoryHandlers, AttributeHandlers):
@@ -22,8 +18,6 @@ class KeyfsOperations(FileHandlers, NameHandlers, DirectoryHandlers, AttributeHa
         self._scene.nudger = Nudger(mountpoint, outsider, self._scene.inodes.is_known)
         self._scene.broker.on_change(self._scene.nudger.tell)
 
-    async def expire_scratches(self) -> None:
-        """Remove scratch files that nobody uses any more; for ever."""
-        while True:
-            await trio.sleep(EXPIRE_EVERY_S)
-            self._scene.scratches.expire(trio.current_time())
+    def expire_scratches(self) -> None:
+        """Remove scratch files that nobody has used for long."""
+        self._scene.scratches.expire(trio.current_time())
