@@ -3,22 +3,28 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
+from keyfs.core.purposes import PURPOSES, Purpose
 from keyfs.errors import AccessDenied, InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
+from keyfs.layout.base import Layout
 from keyfs.layout.detect import MARKER, layout_name
+from keyfs.layout.joined import JoinedLayout
+from keyfs.layout.own import OwnLayout
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
 from keyfs.master.registry import DEFAULT_URI
 from keyfs.master_keys import MasterKeys
 from keyfs.seal.protection import Protections
+from keyfs.store.annex import DirectoryAnnex, Present
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import DIRECTORY_MODE
+from keyfs.store.joined import Annex, JoinedStore
 from keyfs.store.os_errors import translated
 from keyfs.store.redis_uri import SCHEMES as REDIS_SCHEMES
 from keyfs.store.redis_uri import parse_redis_uri
@@ -36,6 +42,13 @@ class Access:
     legacy: bool = False
     wait_s: float = 0.0  # for a key service that does not answer
     reread: Callable[[], str] | None = None  # says *master_key* anew, where a configuration file has it
+    own: tuple[Purpose, ...] = ()  # the purposes that the operator declared
+    undeclared: bool = False  # keys of own purposes that are declared nowhere are taken for keys, too
+
+    @property
+    def purposes(self) -> tuple[Purpose, ...]:
+        """All that a name can mean."""
+        return (*PURPOSES, *self.own)
 
 
 def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
@@ -53,13 +66,17 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
 def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | None]:
     """As `open_keys`; and what fetches the master keys again."""
     store = open_store(access.store)
-    layout = _known_layout(store)
+    layout: Layout = LayoutV1(legacy=access.legacy)
+    name = _known_layout(store)
+    if access.own or access.undeclared:
+        store = JoinedStore(store, _annex(access.store))
+        layout = JoinedLayout(layout, OwnLayout(access.own, undeclared=access.undeclared))
     if access.master_key is None:
-        keys = KeyStore(store, LayoutV1(legacy=access.legacy), None)
+        keys = KeyStore(store, layout, None)
         return keys, RingWriter(keys), None
-    master_keys = MasterKeys(access.master_key, layout, store.read_beside)
+    master_keys = MasterKeys(access.master_key, name, store.read_beside)
     protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
-    keys = KeyStore(store, LayoutV1(legacy=access.legacy), protection)
+    keys = KeyStore(store, layout, protection)
     return keys, RingWriter(keys), master_keys
 
 
@@ -71,17 +88,30 @@ def open_store(uri: str) -> Store:
         StoreInvalid, InsecurePermissions, AccessDenied: the place is no key store, or not a safe one.
     """
     if _scheme(uri) in REDIS_SCHEMES:
-        try:
-            from keyfs.store.redis import RedisStore  # noqa: PLC0415 - only who keeps keys there pays for it
-        except ImportError as exc:
-            raise InvalidSettings(
-                f"a store in Redis needs the Python package redis: python3 -m pip install redis ({exc})"
-            ) from exc
-
-        place, password = parse_redis_uri(uri, os.environ)
-        return RedisStore(place, password, is_plain=lambda name: name == MARKER)
+        return _open_redis(uri)
     root, public = directory_paths(uri)
     return DirectoryStore(root, public, is_public)
+
+
+def _open_redis(uri: str, below: str = "") -> Store:
+    """The store under the prefix in *uri*, with *below* behind it."""
+    try:
+        from keyfs.store.redis import RedisStore  # noqa: PLC0415 - only who keeps keys there pays for it
+    except ImportError as exc:
+        raise InvalidSettings(
+            f"a store in Redis needs the Python package redis: python3 -m pip install redis ({exc})"
+        ) from exc
+
+    place, password = parse_redis_uri(uri, os.environ)
+    place = replace(place, prefix=place.prefix + below)
+    return RedisStore(place, password, is_plain=lambda name: name == MARKER)
+
+
+def _annex(uri: str) -> Annex:
+    """Where the keys of own purposes lie beside the store that *uri* names."""
+    if _scheme(uri) in REDIS_SCHEMES:
+        return Present(_open_redis(uri, ".keyfs/own"))
+    return DirectoryAnnex(directory_paths(uri)[0])
 
 
 def directory_paths(uri: str) -> tuple[Path, Path | None]:

@@ -4,14 +4,28 @@ Precedence is decided elsewhere: flags, then `KEYFS_*` variables, then this file
 """
 
 import os
-from typing import Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 import msgspec
 
+from keyfs.core.purposes import Purpose, declared_purposes
 from keyfs.errors import InvalidSettings
 
 DEFAULT_PATH: Final = "/etc/keyfs/keyfs.toml"
-_KINDS: Final = {str: "a text in quotes", bool: "true or false"}
+PURPOSE: Final = "purpose"
+_KINDS: Final = {str: "a text in quotes", bool: "true or false", int: "a whole number"}
+
+
+class PurposeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """What the table `[purpose.NAME]` says; None where it says nothing."""
+
+    kind: str | None = None
+    newline: str | None = None
+    history: int | None = None
+    generate: str | int | None = None
+    size: int | None = None
+    is_global: bool | None = msgspec.field(default=None, name="global")
 
 
 class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
@@ -27,6 +41,15 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     log_file: str | None = None
     serve_stale: str | None = None
     wait: str | None = None
+    purpose: dict[str, PurposeSettings] = {}
+
+    def own_purposes(self) -> tuple[Purpose, ...]:
+        """What the tables `[purpose.NAME]` declare.
+
+        Raises:
+            InvalidSettings: one of them does not do; the message says which, and why.
+        """
+        return declared_purposes(self.purpose)
 
 
 def load(path: str) -> FileSettings:
@@ -37,14 +60,18 @@ def load(path: str) -> FileSettings:
             wrong type. One line names the file and the key, never the value: a store URI may hold a password.
     """
     table = _parse(path)
-    known = {field.encode_name: field.type for field in msgspec.structs.fields(FileSettings)}
-    for key, value in table.items():
-        if key not in known:
-            raise InvalidSettings(f"{path}: unknown key {key!r}; known: {', '.join(sorted(known))}")
-        for kind, words in _KINDS.items():
-            if known[key] == (kind | None) and not isinstance(value, kind):
-                raise InvalidSettings(f"{path}: {key!r} must be {words}")
-    return msgspec.convert(table, FileSettings)
+    purposes = table.pop(PURPOSE, {})
+    _check(table, FileSettings, path)
+    if not isinstance(purposes, dict) or not all(isinstance(said, dict) for said in purposes.values()):
+        raise InvalidSettings(f"{path}: {PURPOSE!r} must be tables: write [{PURPOSE}.NAME]")
+    for name, said in purposes.items():
+        _check(said, PurposeSettings, f"{path}: purpose {name!r}")
+    settings = msgspec.convert({**table, PURPOSE: purposes}, FileSettings)
+    try:
+        settings.own_purposes()
+    except InvalidSettings as exc:
+        raise InvalidSettings(f"{path}: {exc}") from exc
+    return settings
 
 
 def load_or_default(path: str | None) -> FileSettings:
@@ -61,7 +88,23 @@ def load_or_default(path: str | None) -> FileSettings:
 
 def as_defaults(settings: FileSettings) -> dict[str, object]:
     """Only what the file sets, by parameter name (`master_key`), as click's `default_map` wants it."""
-    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
+    said = msgspec.structs.asdict(settings).items()
+    return {name: value for name, value in said if value is not None and name != PURPOSE}
+
+
+def _check(table: dict[str, Any], shape: type[msgspec.Struct], where: str) -> None:
+    """Nothing, if the table has known keys only, with values of their types.
+
+    Raises:
+        InvalidSettings: else; named by key.
+    """
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in table.items():
+        if key not in known:
+            raise InvalidSettings(f"{where}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+        kinds = [kind for kind in get_args(known[key]) if kind in _KINDS]
+        if isinstance(known[key], UnionType) and type(value) not in kinds:
+            raise InvalidSettings(f"{where}: {key!r} must be {' or '.join(_KINDS[kind] for kind in kinds)}")
 
 
 def _parse(path: str) -> dict[str, object]:

@@ -15,7 +15,7 @@ import trio
 
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
-from keyfs.broker.material import expected_prefix, size_limit
+from keyfs.broker.material import demand_generator, new_staged_write
 from keyfs.broker.news import News
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import Opened
@@ -81,18 +81,19 @@ class Changes:
         """A handle's write in the making, from the current value or from nothing.
 
         Raises:
-            OperationRefused: nothing can be written to this file.
+            OperationRefused: nothing can be written to this file, or generated for it.
             ClientIdTooLong: the medium cannot hold the key's next version.
             StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
             KeyNotFound, UnsealFailed, …: as `KeyBroker.read`, when the write starts from the current value.
         """
         with self.outcomes.refusals(node.ref, WRITE):
             await self._demand_writable(node.ref)
-            if node.kind is Kind.ROTATE:
+            if node.kind is Kind.ROTATE and node.ref is not None:
+                demand_generator(node.ref.purpose)
                 return StagedWrite(limit=ROTATE_LIMIT)
             if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
                 raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
-            staged = StagedWrite(size_limit(node.ref.purpose), expected_prefix(node.ref.purpose))
+            staged = new_staged_write(node.ref.purpose)
             if not truncate:
                 opened, _ = await self._read(node.ref, CURRENT, Half.SECRET)
                 staged.buffer[:] = opened.material.view()

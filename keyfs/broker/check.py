@@ -32,6 +32,7 @@ PROOF_TRIES: Final = 64  # blobs tried before a master key is called wrong; a gu
 SETTLE_S: Final = 2.0
 PAUSE_S: Final = 0.02
 LEFTOVER: Final = "left-over"
+NOTES: Final = ("legacy", "not declared")  # how reasons begin that are no faults
 
 Progress = Callable[[int, int], None]
 
@@ -144,7 +145,7 @@ def check(
 def _strays(keys: KeyStore, writer: RingWriter | None, settle_s: float) -> Iterator[Finding]:
     for name, reason in sorted(keys.index.strays.items()):
         if not reason.startswith(LEFTOVER):
-            yield Finding("stray", name, reason, is_note=reason.startswith("legacy"))
+            yield Finding("stray", name, reason, is_note=reason.startswith(NOTES))
         elif _stays(keys, name, settle_s):
             if writer is not None:
                 _set_aside(keys, name)
@@ -260,7 +261,7 @@ def _age_s(time_ns: int) -> float:
 
 def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> None:
     """Move an orphan beside the store, unless a writer finished meanwhile what had stopped."""
-    with keys.store.lock():
+    with keys.lock(ring.ref):
         now = keys.relist(ring.ref)
         if now is not None and name in _copies(keys, now):
             keys.store.set_aside(name)
@@ -269,7 +270,7 @@ def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> None:
 
 def _set_aside(keys: KeyStore, name: str) -> None:
     """Move a left-over beside the store, unless the keyfs whose temporary it was renamed it meanwhile."""
-    with keys.store.lock():
+    with keys.store.lock(name):
         if keys.store.stat(name) is not None:
             keys.store.set_aside(name)
         keys.index.apply(name, None)

@@ -4,7 +4,7 @@ No Acra key store can hold such a thing, so they are remembered beside it. Losin
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from keyfs.core.names import KeyRef, parse_key_ref
@@ -20,11 +20,13 @@ class NewClients:
 
     Args:
         store: beside which they are remembered.
+        purposes: that there are.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, purposes: Collection[Purpose]) -> None:
         self._store = store
-        self._refs = frozenset(_read(store))
+        self._purposes = purposes
+        self._refs = frozenset(_read(store, purposes))
 
     def __contains__(self, ref: KeyRef) -> bool:
         return ref in self._refs
@@ -39,7 +41,7 @@ class NewClients:
         Raises:
             StoreUnavailable, StoreFull, ReadOnly, AccessDenied, StoreBusy: as `Store.write_beside`.
         """
-        self._keep({*_read(self._store), *self._refs, ref})
+        self._keep({*_read(self._store, self._purposes), *self._refs, ref})
 
     def discard(self, ref: KeyRef) -> None:
         """Forget one: it was removed, or has a key now. Blocks.
@@ -48,14 +50,14 @@ class NewClients:
             StoreUnavailable, StoreFull, ReadOnly, AccessDenied, StoreBusy: as `Store.write_beside`.
         """
         if ref in self._refs:
-            self._keep({*_read(self._store), *self._refs} - {ref})
+            self._keep({*_read(self._store, self._purposes), *self._refs} - {ref})
 
     def _keep(self, refs: set[KeyRef]) -> None:
         self._store.write_beside(NAME, json.dumps(sorted(map(str, refs))).encode())
         self._refs = frozenset(refs)
 
 
-def _read(store: Store) -> Iterator[KeyRef]:
+def _read(store: Store, purposes: Collection[Purpose]) -> Iterator[KeyRef]:
     """What is remembered. What is unreadable is nothing: no key depends on it."""
     try:
         names = json.loads(store.read_beside(NAME) or b"[]")
@@ -63,6 +65,6 @@ def _read(store: Store) -> Iterator[KeyRef]:
         return
     for name in names if isinstance(names, list) else ():
         try:
-            yield parse_key_ref(str(name))
+            yield parse_key_ref(str(name), purposes)
         except InvalidName:
             continue

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
-from keyfs.core.names import Half, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.errors import (
     ClientIdTooLong,
     InsecurePermissions,
@@ -133,14 +133,31 @@ def _missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> list[_I
             missing.append(item)
         else:
             raise KeyExists(f"{item.part.name} at the destination has other bytes: {ref} was not copied")
+    _demand_not_newer(target, ref, items)
     return missing
+
+
+def _demand_not_newer(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> None:
+    """Nothing, if what is current at the source will be current at the destination.
+
+    Raises:
+        KeyExists: the destination has a version of its own that came later.
+    """
+    there = target.relist(ref)
+    current = None if there is None else there.current
+    ours = [item.version for item in items if item.version.id == CURRENT]
+    if current is None or current.secret is None or not ours:
+        return
+    is_later = (current.created_ns or 0) > (ours[0].created_ns or 0)
+    if is_later and current.secret.name not in {item.part.name for item in items}:
+        raise KeyExists(f"{ref} at the destination was rotated there: it was not copied")
 
 
 def _write_missing(target: KeyStore, ref: KeyRef, items: Collection[_Item]) -> int:
     """How many blobs the destination lacked; it has them now."""
     if not _missing(target, ref, items):
         return 0
-    with target.store.lock():
+    with target.lock(ref):
         missing = _missing(target, ref, items)  # again: others may have been faster
         for item in missing:
             mode = PUBLIC_MODE if item.half is Half.PUBLIC else PRIVATE_MODE

@@ -50,7 +50,7 @@ class Index:
         before = self._blobs
         self.load(listing)
         rings = [(before.get(ref, {}), self._blobs.get(ref, {})) for ref in {*before, *self._blobs}]
-        return {slot for old, new in rings for slot in {*old, *new} if old.get(slot) != new.get(slot)}
+        return {slot for old, new in rings if old != new for slot in self._changed(old, new)}
 
     def apply(self, name: str, stat: BlobStat | None) -> set[Slot]:
         """Take one blob's present facts, or its absence; returns the places in rings that this changed."""
@@ -61,9 +61,10 @@ class Index:
             blobs.pop(candidate, None)
             if candidate == slot and stat is not None:
                 blobs[candidate] = (name, stat)
-            if blobs != self._blobs.get(candidate.ref, {}):
+            before = self._blobs.get(candidate.ref, {})
+            if blobs != before:
                 self._set(candidate.ref, blobs)
-                changed.add(candidate)
+                changed |= self._changed(before, blobs)
         strays = {stray: why for stray, why in self.strays.items() if stray != name}
         if stat is not None and slot is None:
             strays[name] = self._layout.stray_reason(name)
@@ -115,6 +116,11 @@ class Index:
     def _slot(self, name: str) -> Slot | None:
         slots = self._layout.slots(name)
         return self._prove(name, slots) if self._layout.needs_proof(slots) else next(iter(slots), None)
+
+    def _changed(self, before: Blobs, after: Blobs) -> set[Slot]:
+        """The places, as people know them, that are not as they were."""
+        old, new = self._layout.shown(before), self._layout.shown(after)
+        return {slot for slot in {*old, *new} if old.get(slot) != new.get(slot)}
 
     def _set(self, ref: KeyRef, blobs: Blobs) -> None:
         if blobs:

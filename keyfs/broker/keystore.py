@@ -6,7 +6,7 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from keyfs.broker.index import Index
@@ -107,6 +107,11 @@ class KeyStore:
             finally:
                 self._is_refreshing = False
 
+    def lock(self, ref: KeyRef) -> AbstractContextManager[None]:
+        """Exclude other writers of this key. Raises: as `Store.lock`."""
+        places = self.layout.places(ref)
+        return self.store.lock((*places.names, *places.directories)[0])
+
     @contextmanager
     def being_written(self, ref: KeyRef) -> Iterator[None]:
         """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
@@ -168,7 +173,7 @@ class KeyStore:
         """Look at the store itself for one ring; None when there is nothing of it.
 
         Where listing a directory costs as much as listing everything, retired versions are taken from the
-        index: they never change.
+        index: they never change. Not where only a listing tells what is current.
 
         Args:
             ref: the key.
@@ -179,7 +184,7 @@ class KeyStore:
         """
         places = self.layout.places(ref)
         with self.mutex:
-            if self.store.lists_directories:
+            if self.store.lists_directories or not places.names:
                 found = self.store.stat_many(places.names)
                 for directory in places.directories:
                     found.update(self.store.list_under(directory))

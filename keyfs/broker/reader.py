@@ -195,7 +195,7 @@ class BlobReader:
         if self._protection is None:
             raise MasterKeyUnavailable(f"{ref} is sealed: give the master key with --master-key")
         try:
-            return self._protection.unseal(blob, self._layout.label(ref))
+            return self._protection.unseal(blob, self._layout.label(ref, name))
         except UnsealFailed as exc:
             raise UnsealFailed(f"{name} does not open: it is damaged, or sealed for another key") from exc
 

@@ -59,15 +59,15 @@ class _Ring:
     """The sealed blobs of one key, by name: the current one, then from newest to oldest."""
 
     ref: KeyRef
-    label: Label
+    labels: dict[str, Label]
     blobs: dict[str, Blob]
 
     def groups(self) -> list[tuple[bytes, list[str]]]:
         """Each blob with all its names. An archived copy of what is current is the same blob."""
-        groups: dict[bytes, list[str]] = {}
+        groups: dict[tuple[bytes, Label], list[str]] = {}
         for name, blob in self.blobs.items():
-            groups.setdefault(blob.data, []).append(name)
-        return list(groups.items())
+            groups.setdefault((blob.data, self.labels[name]), []).append(name)
+        return [(data, names) for (data, _), names in groups.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,11 @@ class _Rekey:
         """
         if self._resealer.new.is_local:
             return
-        refs = [ref for ref in self._keys.index.refs() if self._sealed_names(ref)]
-        without = sorted(str(ref) for ref in refs if not self._keys.layout.label(ref).key_name)
+        label = self._keys.layout.label
+        refs = self._keys.index.refs()
+        without = sorted(
+            str(ref) for ref in refs if any(not label(ref, name).key_name for name in self._sealed_names(ref))
+        )
         if without:
             more = f" and {len(without) - 1} others" if len(without) > 1 else ""
             raise OperationRefused(
@@ -207,7 +210,7 @@ class _Rekey:
                 self._fail({name: stats[name].identity}, blob)
             elif not isinstance(blob, KeyNotFound):
                 raise blob
-        return _Ring(ref, self._keys.layout.label(ref), blobs)
+        return _Ring(ref, {name: self._keys.layout.label(ref, name) for name in blobs}, blobs)
 
     def _left(self, ring: _Ring) -> Iterator[tuple[bytes, list[str]]]:
         """The blobs of a ring that do not open under the new key; it is noted which do."""
@@ -215,7 +218,7 @@ class _Rekey:
             identities = {name: ring.blobs[name].stat.identity for name in names}
             if all(self._seen.get(name) == identity for name, identity in identities.items()):
                 continue
-            if not self._resealer.is_done(data, ring.label):
+            if not self._resealer.is_done(data, ring.labels[names[0]]):
                 yield data, names
                 continue
             self._seen.update(identities)
@@ -231,7 +234,7 @@ class _Rekey:
             if self._dry_run:
                 self._report.rewrapped += len(batch)
                 continue
-            with self._keys.store.lock():
+            with self._keys.lock(ref):
                 for change in batch:
                     self._swap(ring, change)
 
@@ -243,12 +246,13 @@ class _Rekey:
                 self._fail({name: ring.blobs[name].stat.identity for name in names}, exc)
 
     def _change(self, ring: _Ring, data: bytes, names: list[str]) -> _Change:
+        label = ring.labels[names[0]]
         if self._dry_run:
-            self._resealer.open(data, ring.label).wipe()
+            self._resealer.open(data, label).wipe()
             return _Change(names, data, b"")
         current = self._twin(ring, names[0])
         twin = None if current is None else ring.blobs[current].data
-        new = self._resealer.reseal(data, ring.label, twin)
+        new = self._resealer.reseal(data, label, twin)
         return _Change([current, *names] if current is not None and new == twin else names, data, new)
 
     def _twin(self, ring: _Ring, name: str) -> str | None:

@@ -17,10 +17,13 @@ def second_names(keys: KeyStore, ring: KeyRing) -> tuple[str, ...]:
 
     The public half comes first: alone, it would look like a version of its own to whoever dies in between.
     Copies with another version between them are no left-overs: someone may have made one current again.
+    Of own purposes nothing is archived, and a copy of such a blob opens under its first name only.
 
     Raises:
         StoreUnavailable, AccessDenied: the medium does not let us look.
     """
+    if ring.ref.purpose.own is not None:
+        return ()
     return tuple(dict.fromkeys(part.name for pair in pairwise(ring.versions) for part in _twice(keys, *pair)))
 
 

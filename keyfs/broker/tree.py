@@ -48,7 +48,7 @@ class Tree:
         self._controls = controls
         self._is_writable = is_writable
         self._started_ns = started_ns
-        self.new_clients = NewClients(keys.store)
+        self.new_clients = NewClients(keys.store, keys.layout.purposes)
 
     def child(self, node: Node, name: str) -> Node:
         """The child of a directory.
@@ -153,15 +153,14 @@ class Tree:
         if node.kind is Kind.CONTROL_DIRECTORY:
             return control_node(name) if name in self._controls else None
         if node.kind is Kind.PURPOSE and node.purpose is not None:
-            ref = parse_key_ref(f"{node.purpose.name}/{name}")
+            ref = parse_key_ref(f"{node.purpose.name}/{name}", self._keys.layout.purposes)
             self._ring(ref)
             return client_node(ref)
         is_client = node.kind is Kind.CLIENT and node.ref is not None
         return self._ring_child(node.ref, name) if is_client and node.ref is not None else None
 
-    def _purpose(self, name: str) -> Node | None:
-        purpose = parse_purpose(name)
-        return purpose_node(purpose) if purpose in self._keys.layout.purposes else None
+    def _purpose(self, name: str) -> Node:
+        return purpose_node(parse_purpose(name, self._keys.layout.purposes))
 
     def _ring_child(self, ref: KeyRef, name: str) -> Node | None:
         if name == ROTATE:

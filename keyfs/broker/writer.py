@@ -5,7 +5,7 @@ again. A change that is refused on the way has changed nothing.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from keyfs.broker.keystore import KeyStore
@@ -21,7 +21,7 @@ from keyfs.errors import (
     RotationConflict,
     UnsealFailed,
 )
-from keyfs.layout.base import KeyRing, KeyVersion
+from keyfs.layout.base import KeyRing, KeyVersion, NewHalves
 from keyfs.logs import event
 from keyfs.store.base import Replacement
 
@@ -60,7 +60,7 @@ class RingWriter:
             KeyExists: there is one.
             ClientIdTooLong, OperationRefused, StoreBusy, StoreFull, ReadOnly, AccessDenied.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=False).version
+        return self._generate(ref, must_exist=False)
 
     def rotate(self, ref: KeyRef) -> KeyVersion:
         """Generate the next version; the one before stays readable under its stamp.
@@ -69,7 +69,7 @@ class RingWriter:
             KeyNotFound: there is no key to rotate.
             StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
         """
-        return self._write(ref, lambda ring: generate(ref.purpose), must_exist=True).version
+        return self._generate(ref, must_exist=True)
 
     def import_material(
         self,
@@ -118,14 +118,9 @@ class RingWriter:
         """
         if version_id == CURRENT:
             raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
-        with self._keys.store.lock():
+        with self._keys.lock(ref):
             self._keys.relist(ref)
-            version = self._keys.ring(ref).version(version_id)
-            # The public half first: alone, it would look like a version of its own.
-            names = [part.name for part in (version.public, version.secret) if part is not None]
-            self._keys.store.delete(names)
-            self._keys.relist(ref, names)
-        event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version_id)
+            self._remove(ref, [self._keys.ring(ref).version(version_id)])
 
     def mend_public(self, ref: KeyRef) -> None:
         """Write the public half that belongs to the current private half, if the stored one does not.
@@ -133,11 +128,16 @@ class RingWriter:
         Raises:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
         """
-        with self._keys.store.lock():
+        with self._keys.lock(ref):
             ring = self._keys.relist(ref)
             public = None if ring is None else self._missing_public(ring)
             if ring is not None and public is not None:
                 self._mend(ring, public)
+
+    def _generate(self, ref: KeyRef, *, must_exist: bool) -> KeyVersion:
+        """With material made before the lock is taken: an RSA key takes a while."""
+        with generate(ref.purpose) as material:
+            return self._write(ref, lambda _ring: material, must_exist=must_exist).version
 
     def _write(
         self,
@@ -152,24 +152,45 @@ class RingWriter:
         *decide* gets the ring as it is under the lock and returns the new material, None for no change.
         """
         self._keys.layout.check_writable(ref, self._keys.store.name_limit)
-        with self._keys.store.lock(), self._keys.being_written(ref):
+        with self._keys.lock(ref), self._keys.being_written(ref):
             ring = self._keys.relist(ref)
             _check_existence(ref, ring, must_exist)
             ring = self._mended(ring)
             material = decide(ring)
             if material is not None:
-                self._switch(ref, ring, material, amend)
+                self._switch(ring or KeyRing(ref, ()), material, amend)
+                self._forget_oldest(ref)
             return Written(self._keys.ring(ref).version(CURRENT), material is not None)
 
-    def _switch(self, ref: KeyRef, ring: KeyRing | None, material: Secret, amend: str | None) -> None:
+    def _switch(self, ring: KeyRing, material: Secret, amend: str | None) -> None:
+        ref, is_amended = ring.ref, amend is not None and amend == identity(ring)
+        name = self._keys.layout.next_name(ring, self._clock, is_amended=is_amended)
         with material:
-            blob, public = self._sealed(ref, material), public_half(ref.purpose, material)
-        plan = self._keys.layout.plan(ring or KeyRing(ref, ()), blob, public, self._clock())
-        if amend is not None and amend == identity(ring):
-            plan = tuple(Replacement(r.name, r.data, r.mode, r.mtime_ns, None) for r in plan)
+            blob, public = self._sealed(ref, name, material), public_half(ref.purpose, material)
+        plan = self._keys.layout.plan(ring, NewHalves(blob, public, name, is_amended), self._clock())
         after = self._supersede(ref, plan)
         retired = after.versions[-2].id if after is not None and len(after.versions) > 1 else None
         event(_log, logging.INFO, "rotation.committed", key=str(ref), retired=retired or "-")
+
+    def _forget_oldest(self, ref: KeyRef) -> None:
+        """Destroy the retired versions that are not to be kept. If that fails, the rotation has happened."""
+        kept = None if ref.purpose.own is None else ref.purpose.own.history
+        retired = self._keys.ring(ref).versions[:-1]
+        if kept is None or len(retired) <= kept:
+            return
+        oldest = retired[: len(retired) - kept]
+        try:
+            self._remove(ref, oldest)
+        except KeyfsError as exc:
+            event(_log, logging.WARNING, "history.not_cut", key=str(ref), versions=len(oldest), reason=exc)
+
+    def _remove(self, ref: KeyRef, versions: Sequence[KeyVersion]) -> None:
+        # The public half first: alone, it would look like a version of its own.
+        names = [part.name for v in versions for part in (v.public, v.secret) if part is not None]
+        self._keys.store.delete(names)
+        self._keys.relist(ref, names)
+        for version in versions:
+            event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version.id)
 
     def _supersede(self, ref: KeyRef, plan: tuple[Replacement, ...]) -> KeyRing | None:
         self._keys.store.supersede(plan)
@@ -198,7 +219,7 @@ class RingWriter:
 
     def _mend(self, ring: KeyRing, public: bytes) -> KeyRing | None:
         """Write the missing public half. What it supersedes is archived only with its private half."""
-        (switch,) = self._keys.layout.plan(ring, None, public, self._clock())
+        (switch,) = self._keys.layout.plan(ring, NewHalves(None, public), self._clock())
         after = self._supersede(ring.ref, (switch,))
         for version in () if after is None else after.versions:
             part = version.public
@@ -215,12 +236,12 @@ class RingWriter:
         except KeyfsError:
             return True  # a private half that cannot be read now may be readable another day
 
-    def _sealed(self, ref: KeyRef, material: Secret) -> bytes:
-        """The blob for *material*, proved to open again before anything is switched to it."""
+    def _sealed(self, ref: KeyRef, name: str, material: Secret) -> bytes:
+        """The blob for *material*, to be called *name*, proved to open before anything is switched to it."""
         protection = self._keys.protection
         if protection is None:
             raise MasterKeyUnavailable(f"{ref} cannot be sealed: give the master key with --master-key")
-        label = self._keys.layout.label(ref)
+        label = self._keys.layout.label(ref, name)
         blob = protection.seal(material, label)
         with protection.unseal(blob, label) as proof:
             if proof != material:

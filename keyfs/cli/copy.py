@@ -8,7 +8,14 @@ from keyfs import app, logs
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
 from keyfs.cli.exitcodes import EXIT_CODES, OK
-from keyfs.cli.options import config_option, legacy_option, log_level_option, master_key_option, wait_option
+from keyfs.cli.options import (
+    config_option,
+    legacy_option,
+    log_level_option,
+    master_key_option,
+    own_purposes,
+    wait_option,
+)
 from keyfs.cli.progress import progress_bar
 
 
@@ -27,9 +34,11 @@ def copy(*, master_key: str, legacy: bool, wait: float, log_level: str, source: 
     are never overwritten. A directory has to be made first, with keyfs init.
     """
     logs.configure(log_level, "stderr")
-    here, _ = app.open_keys(app.Access(source, master_key, legacy, wait))
+    # Declared or not: what stayed behind would be missed when the source is gone.
+    own = own_purposes()
+    here, _ = app.open_keys(app.Access(source, master_key, legacy, wait, own=own, undeclared=True))
     with closing(here):
-        there, _ = app.open_keys(app.Access(target, master_key, legacy, wait))
+        there, _ = app.open_keys(app.Access(target, master_key, legacy, wait, own=own, undeclared=True))
         with closing(there):
             for keys in (here, there):
                 keys.load()

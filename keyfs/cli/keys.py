@@ -64,7 +64,7 @@ def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
 @click.argument("key", metavar="PURPOSE[/CLIENT][/VERSION]")
 def read(invocation: Invocation, *, public: bool, key: str) -> None:
     """Write a key's bytes to stdout, without a newline."""
-    ref, label = parse_version_path(key)
+    ref, label = parse_version_path(key, invocation.access.purposes)
     version, half = parse_key_label(label)
     half = Half.PUBLIC if public else half
     try:
@@ -85,7 +85,7 @@ def read(invocation: Invocation, *, public: bool, key: str) -> None:
 @click.argument("key", metavar="PURPOSE/CLIENT/VERSION")
 def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
     """Remove one retired version for good. The current version is never destroyed."""
-    ref, version = parse_version_path(key)
+    ref, version = parse_version_path(key, invocation.access.purposes)
     keys, writer = invocation.open(without_key=not invocation.access.legacy)
     if version != CURRENT:
         keys.ring(ref).version(version)
@@ -97,7 +97,7 @@ def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
 
 
 def _make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
-    ref = parse_key_ref(key)
+    ref = parse_key_ref(key, invocation.access.purposes)
     keys, writer = invocation.open()
     if from_file is not None:
         writer.import_material(ref, _material(from_file), must_exist=must_exist)
@@ -110,11 +110,11 @@ def _make_version(invocation: Invocation, key: str, from_file: str | None, *, mu
 
 
 def _material(source: str) -> bytes:
-    """At most a little more than any key, so that a wrong file is refused and not loaded."""
+    """At most a little more than any key and a newline, so that a wrong file is refused and not loaded."""
     try:
         if source == _STDIN:
-            return sys.stdin.buffer.read(SIZE_LIMIT + 1)
+            return sys.stdin.buffer.read(SIZE_LIMIT + 2)
         with Path(source).open("rb") as file:
-            return file.read(SIZE_LIMIT + 1)
+            return file.read(SIZE_LIMIT + 2)
     except OSError as exc:
         raise InvalidSettings(f"cannot read {source}: {exc.strerror}") from exc

@@ -1,7 +1,7 @@
 """`keyfs list`: the inventory, for people and for programs."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import click
@@ -12,6 +12,7 @@ from keyfs.core.inventory import Row
 from keyfs.core.inventory import as_json as inventory_json
 from keyfs.core.inventory import as_tsv as inventory_tsv
 from keyfs.core.names import parse_key_ref, parse_purpose
+from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyNotFound
 
 STAMP_WIDTH: Final = 29
@@ -25,18 +26,18 @@ STAMP_WIDTH: Final = 29
 def list_keys(invocation: Invocation, *, versions: bool, as_json: bool, key: str | None) -> None:
     """Show the keys there are. Opens no seal and needs no master key (except with --legacy)."""
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
-    rows = _chosen(inventory(keys, with_history=versions), key)
+    rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
     keys.close()
     click.echo(_rendered(rows, as_json=as_json), nl=False)
 
 
-def _chosen(rows: list[Row], key: str | None) -> list[Row]:
+def _chosen(rows: list[Row], key: str | None, known: Collection[Purpose]) -> list[Row]:
     if key is None:
         return rows
     purpose, slash, _ = key.partition("/")
     if not slash:
-        return [row for row in rows if row.purpose == parse_purpose(purpose).name]
-    ref = parse_key_ref(key)
+        return [row for row in rows if row.purpose == parse_purpose(purpose, known).name]
+    ref = parse_key_ref(key, known)
     found = [row for row in rows if row.purpose == ref.purpose.name and row.client == ref.client]
     if not found:
         raise KeyNotFound(f"no key {ref}")

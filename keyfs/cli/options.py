@@ -14,17 +14,27 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.config import as_defaults, load_or_default
 from keyfs.core.durations import seconds
+from keyfs.core.purposes import Purpose
 from keyfs.errors import InvalidSettings
 from keyfs.master.registry import DEFAULT_URI
 
 _CONFIG: Final = "keyfs.config"
+_OWN: Final = "keyfs.own"
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, path: str | None) -> None:
     path = None if path is None else os.path.abspath(path)  # a daemon reads it again, from elsewhere
-    ctx.default_map = as_defaults(load_or_default(path))
+    settings = load_or_default(path)
+    ctx.default_map = as_defaults(settings)
     ctx.meta[_CONFIG] = path
+    ctx.meta[_OWN] = settings.own_purposes()
+
+
+def own_purposes() -> tuple[Purpose, ...]:
+    """The purposes that the configuration file of this command declares."""
+    purposes: tuple[Purpose, ...] = click.get_current_context().meta[_OWN]
+    return purposes
 
 
 def _master_key_again(ctx: click.Context) -> Callable[[], str] | None:
@@ -111,9 +121,8 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
         *, store: str | None, master_key: str, legacy: bool, wait: float, log_level: str, **others: object
     ) -> object:
         logs.configure(log_level, "stderr")
-        access = app.Access(
-            required_store(store), master_key, legacy, wait, _master_key_again(click.get_current_context())
-        )
+        again = _master_key_again(click.get_current_context())
+        access = app.Access(required_store(store), master_key, legacy, wait, again, own_purposes())
         return command(Invocation(access, log_level), **others)
 
     wrapped: Callable[..., Any] = invoked

@@ -19,6 +19,7 @@ from keyfs.cli.options import (
     config_option,
     json_option,
     log_level_option,
+    own_purposes,
     required_store,
     store_option,
     wait_option,
@@ -64,7 +65,10 @@ def rekey(
     """
     logs.configure(where["log_level"], "stderr")
     store = required_store(where["store"])
-    access = app.Access(store, _all_of(old, new), legacy=True, wait_s=where["wait"])
+    # Everything, shown elsewhere or not: what stayed as it is would be lost with the old master key.
+    access = app.Access(
+        store, _all_of(old, new), legacy=True, wait_s=where["wait"], own=own_purposes(), undeclared=True
+    )
     keys, _ = app.open_keys(access)
     with closing(keys):
         keys.load()

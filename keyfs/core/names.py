@@ -1,6 +1,7 @@
 """The three path levels `purpose/client/version`, and the only parser of them."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -16,7 +17,7 @@ CLIENT_ID_MIN: Final = 5
 CLIENT_ID_MAX: Final = 256
 _SHOWN_MAX: Final = 40  # characters of a wrong name that an error repeats
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_\- ]+", re.ASCII)
-_BY_NAME: Final = {purpose.name: purpose for purpose in PURPOSES}
+_OWN_CLIENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
 class Half(Enum):
@@ -62,47 +63,63 @@ def check_client_id(text: str) -> str:
     )
 
 
-def parse_purpose(text: str) -> Purpose:
-    """The purpose called *text*.
+def check_client(purpose: Purpose, text: str) -> str:
+    """*text*, if keys of this purpose can belong to a client called so. Own purposes take host names, too.
+
+    Raises:
+        InvalidName: they cannot.
+    """
+    if purpose.own is None:
+        return check_client_id(text)
+    if _OWN_CLIENT.fullmatch(text) is None:
+        raise InvalidName(
+            f"{_shown(text)!r} cannot be a client of {purpose}: "
+            f"1 to 128 characters of A-Z a-z 0-9 . _ -, the first of them neither . nor -"
+        )
+    return text
+
+
+def parse_purpose(text: str, known: Collection[Purpose] = PURPOSES) -> Purpose:
+    """The purpose called *text*, of those *known*.
 
     Raises:
         InvalidName: there is none; the message lists those there are.
     """
-    purpose = _BY_NAME.get(text)
-    if purpose is None:
-        known = ", ".join(p.name for p in PURPOSES if not p.is_legacy)
-        raise InvalidName(f"unknown purpose {_shown(text)!r}: use one of {known}")
-    return purpose
+    for purpose in known:
+        if purpose.name == text:
+            return purpose
+    names = ", ".join(p.name for p in known if not p.is_legacy)
+    raise InvalidName(f"unknown purpose {_shown(text)!r}: use one of {names}")
 
 
-def parse_key_ref(text: str) -> KeyRef:
+def parse_key_ref(text: str, known: Collection[Purpose] = PURPOSES) -> KeyRef:
     """`PURPOSE/CLIENT`, or `PURPOSE` alone (or with `@global`) for a global key.
 
     Raises:
         InvalidName: unknown purpose, bad client id, missing or superfluous part.
     """
     purpose_text, _, client = text.partition("/")
-    purpose = parse_purpose(purpose_text)
+    purpose = parse_purpose(purpose_text, known)
     if purpose.is_global:
         if client not in ("", GLOBAL):
             raise InvalidName(f"{purpose} has no clients: write {purpose} or {purpose}/{GLOBAL}")
         return KeyRef(purpose, None)
     if not client:
         raise InvalidName(f"{purpose} keys belong to a client: write {purpose}/CLIENT")
-    return KeyRef(purpose, check_client_id(client))
+    return KeyRef(purpose, check_client(purpose, client))
 
 
-def parse_version_path(text: str) -> tuple[KeyRef, str]:
+def parse_version_path(text: str, known: Collection[Purpose] = PURPOSES) -> tuple[KeyRef, str]:
     """`PURPOSE[/CLIENT][/VERSION]`; the version is `current` when it is left out.
 
     Raises:
         InvalidName: as `parse_key_ref`; or too many parts, or an empty one.
     """
     parts = text.split("/")
-    purpose = parse_purpose(parts[0])
+    purpose = parse_purpose(parts[0], known)
     if purpose.is_global and len(parts) == LEVELS - 1 and parts[1] != GLOBAL:
         parts.insert(1, GLOBAL)
-    ref = parse_key_ref("/".join(parts[:2]))
+    ref = parse_key_ref("/".join(parts[:2]), known)
     version = parts[-1] if len(parts) >= LEVELS else CURRENT
     if len(parts) > LEVELS or not version:
         raise InvalidName(f"{_shown(text)!r} is not PURPOSE/CLIENT/VERSION")

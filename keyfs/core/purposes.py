@@ -1,11 +1,16 @@
 """The purposes: what kinds of key an Acra key store holds. One row each; nothing else lists them.
 
-Names are those of Acra's v2 key rings, so a path reads the same for both layouts.
+Names are those of Acra's v2 key rings, so a path reads the same for both layouts. Beside them there are those
+that an operator declares (`declared_purposes`); they are handed on, never kept here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from keyfs.core.own import Declaration, OwnSpec, check_own_name, own_spec
+from keyfs.errors import InvalidSettings
 
 SYMMETRIC_SIZE: Final = 32
 PRIVATE_SIZES: Final = (44, 45)
@@ -18,6 +23,7 @@ class Shape(Enum):
     PAIR = "key pair"  # Themis containers: REC2 private, UEC2 public
     SYMMETRIC = "symmetric key"  # 32 random bytes
     PLAIN = "plain key"  # 32 bytes that Acra stores without a seal
+    OWN = "own key"  # what its `OwnSpec` says; Acra knows nothing of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class Purpose:
     shape: Shape
     is_global: bool = False
     is_legacy: bool = False
+    own: OwnSpec | None = None  # of a purpose that the operator declared
 
     @property
     def is_pair(self) -> bool:
@@ -65,3 +72,20 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
     LEGACY_ZONE_SYM,
     LEGACY_AUTH,
 )
+
+
+def declared_purposes(tables: Mapping[str, Declaration]) -> tuple[Purpose, ...]:
+    """The purposes that an operator declared, in the order of names.
+
+    Raises:
+        InvalidSettings: a name or a declaration does not do; the message begins with `purpose NAME: `.
+    """
+    acra = {purpose.name for purpose in PURPOSES}
+    found = []
+    for name, said in sorted(tables.items()):
+        try:
+            check_own_name(name, acra)
+            found.append(Purpose(name, Shape.OWN, bool(said.is_global), own=own_spec(said)))
+        except InvalidSettings as exc:
+            raise InvalidSettings(f"purpose {name!r}: {exc}") from exc
+    return tuple(found)

@@ -22,6 +22,7 @@ class StagedWrite:
         prefix: the first bytes that every key of the kind has; empty when any will do.
         base: identity of the version that `buffer` started from; empty when it started from nothing.
         buffer: the content to start from.
+        never: bytes that no key of the kind holds.
     """
 
     limit: int
@@ -31,19 +32,23 @@ class StagedWrite:
     is_dirty: bool = False
     is_refused: bool = False  # a write did not fit: what came before it must not become a key
     committed: str = ""  # identity of the version this handle made
+    never: bytes = b""
 
     def write(self, offset: int, data: bytes) -> int:
         """Take *data* at *offset*; returns its length.
 
         Raises:
-            InvalidMaterial: no key of this kind can begin like that or be that long. Many programs ignore
-                the error of close(2), so this is the last one they see. What was taken before is kept.
+            InvalidMaterial: no key of this kind can begin like that, hold that or be that long. Many programs
+                ignore the error of close(2), so this is the last one they see. What was taken before is kept.
         """
         end = offset + len(data)
         self.is_dirty = True
         if end > self.limit:
             self.is_refused = True
             raise InvalidMaterial(f"{end} bytes are more than a key here can have ({self.limit})")
+        if self.never and len(data.translate(None, self.never)) != len(data):
+            self.is_refused = True
+            raise InvalidMaterial("a key here is text, without control characters")
         if offset > len(self.buffer):
             self.buffer.extend(bytes(offset - len(self.buffer)))
         self.buffer[offset:end] = data

@@ -15,6 +15,8 @@ _SECONDS = "%Y-%m-%dT%H:%M:%S"
 # A file's time may be anything that touch(1) can say.
 _FIRST_NS = -62_135_596_800 * NANOSECONDS
 LAST_NS = 253_402_300_800 * NANOSECONDS - 1
+# Leaves room for the stamps of the rotations to come.
+FOLLOWED_NS = LAST_NS - 365 * 86_400 * NANOSECONDS
 
 
 def format_stamp(time_ns: int) -> str:

@@ -241,7 +241,7 @@ def _new_client(purpose: Purpose, name: str) -> KeyRef:
         AccessDenied: no client can have that name.
     """
     try:
-        return parse_key_ref(f"{purpose.name}/{name}")
+        return parse_key_ref(f"{purpose.name}/{name}", [purpose])
     except InvalidName as exc:
         raise AccessDenied(str(exc)) from exc
 

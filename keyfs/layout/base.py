@@ -1,6 +1,6 @@
 """The port: a layout knows names, history and contexts. It is told facts and returns decisions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,6 +82,16 @@ class KeyRing:
 
 
 @dataclass(frozen=True, slots=True)
+class NewHalves:
+    """Blobs that are to become current; a half that is None is left as it is."""
+
+    secret: bytes | None
+    public: bytes | None
+    name: str = ""  # of the secret part, as `Layout.next_name` said before it was sealed
+    is_amended: bool = False  # then nothing is archived
+
+
+@dataclass(frozen=True, slots=True)
 class RingPlaces:
     """Where all blobs of one ring can lie: current names, and the directories of retired ones."""
 
@@ -110,8 +120,11 @@ class Layout(Protocol):
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """The ring that these blobs make up."""
 
-    def label(self, ref: KeyRef) -> Label:
-        """What the ring's secret parts are tied to when they are sealed."""
+    def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
+        """The same blobs by the places under which people know them: as what is current, or by a stamp."""
+
+    def label(self, ref: KeyRef, name: str) -> Label:
+        """What the secret part called *name* is tied to when it is sealed."""
 
     def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
         """Nothing, if the ring's names fit on a medium with that limit.
@@ -135,10 +148,14 @@ class Layout(Protocol):
             InsecurePermissions: they are too open.
         """
 
-    def plan(
-        self, ring: KeyRing, secret: bytes | None, public: bytes | None, now_ns: int
-    ) -> tuple[Replacement, ...]:
-        """The switches, in order, that make the given blobs the current version and archive the old one.
+    def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
+        """What the secret part of the next version will be called.
 
-        A half that is None is left as it is.
+        Args:
+            ring: as it is.
+            clock: the time in nanoseconds since 1970; asked where the name depends on it.
+            is_amended: whether the current version is replaced, and not archived.
         """
+
+    def plan(self, ring: KeyRing, new: NewHalves, now_ns: int) -> tuple[Replacement, ...]:
+        """The switches, in order, that make the given blobs the current version and archive the old one."""

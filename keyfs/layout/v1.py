@@ -1,14 +1,15 @@
 """Acra key store v1: one file per key half, history beside it in `NAME.old/STAMP`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from keyfs.core.label import Label
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
-from keyfs.core.stamps import LAST_NS, NANOSECONDS, format_stamp, parse_stamp
+from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
-from keyfs.layout.base import KeyRing, Part, RingPlaces, Slot
+from keyfs.layout.base import KeyRing, NewHalves, Part, RingPlaces, Slot
 from keyfs.layout.v1_names import (
     history_directory,
     public_name,
@@ -25,8 +26,6 @@ PUBLIC_MODE: Final = 0o644
 TEMPORARY_DIGITS: Final = 10
 # Acra stamps the public half 0.1 to 0.4 ms after the private half.
 PUBLIC_STAMP_DELAY_NS: Final = 100_000
-# Leaves room for the stamps of the rotations to come.
-FOLLOWED_NS: Final = LAST_NS - 365 * 86_400 * NANOSECONDS
 # Whose key in a KMS seals the keys without a client.
 _KMS_OWNERS: Final = {POISON_RECORD: "poison", POISON_RECORD_SYM: "poison", AUDIT_LOG: "audit_log"}
 
@@ -61,8 +60,12 @@ class LayoutV1:
         """See `Layout.ring`."""
         return build_ring(ref, blobs)
 
-    def label(self, ref: KeyRef) -> Label:
-        """Context: the client id, or the fixed relative path of a global key; never the purpose.
+    def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
+        """See `Layout.shown`: in the places where they lie."""
+        return blobs
+
+    def label(self, ref: KeyRef, name: str = "") -> Label:
+        """Context: the client id, or the fixed relative path of a global key; never purpose or version.
 
         Acra's KMS key: `acra_` and the client id, for every kind of key that a client has; both poison keys
         share one, and legacy keys have none.
@@ -97,22 +100,24 @@ class LayoutV1:
                 f"run chmod 600 on it"
             )
 
-    def plan(
-        self, ring: KeyRing, secret: bytes | None, public: bytes | None, now_ns: int
-    ) -> tuple[Replacement, ...]:
+    def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
+        """See `Layout.next_name`: always the same."""
+        return secret_name(ring.ref)
+
+    def plan(self, ring: KeyRing, new: NewHalves, now_ns: int) -> tuple[Replacement, ...]:
         """Private before public; each half's history stamp is its own and later than all before it."""
         stamp_ns = max(now_ns, _last_stamp_ns(ring) + 1)
         plan: list[Replacement] = []
-        if secret is not None:
+        if new.secret is not None:
             name = secret_name(ring.ref)
             archive = _orphan(ring, name) or _archive(name, stamp_ns)
-            plan.append(Replacement(name, secret, PRIVATE_MODE, stamp_ns, archive))
-        if public is not None:
+            plan.append(Replacement(name, new.secret, PRIVATE_MODE, stamp_ns, archive))
+        if new.public is not None:
             name = public_name(ring.ref)
             private_ns = _stamp_of(plan[0].archive) if plan else _unpaired_ns(ring) or stamp_ns
             public_archive = _public_archive(ring, name, private_ns)
-            plan.append(Replacement(name, public, PUBLIC_MODE, stamp_ns, public_archive))
-        return tuple(plan)
+            plan.append(Replacement(name, new.public, PUBLIC_MODE, stamp_ns, public_archive))
+        return tuple(replace(item, archive=None) for item in plan) if new.is_amended else tuple(plan)
 
 
 def _archive(name: str, retired_ns: int) -> str:

@@ -13,8 +13,10 @@ from keyfs.errors import InvalidName, KeyfsError
 
 DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
-TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside"})
+TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside", "own", "own.keyfs"})
 """What lies beside a store already, where `write_beside` puts things."""
+ANNEX: Final = "own//"
+"""How the names in a store that was joined to another one begin: no name of the other has an empty part."""
 _BESIDE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,63}", re.ASCII)
 
 
@@ -191,8 +193,11 @@ class Store(Protocol):
     def append_beside(self, name: str, line: bytes) -> None:
         """Add a line to what is kept beside the store; *line* is without its end. Else as `write_beside`."""
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self, name: str = "") -> AbstractContextManager[None]:
         """Exclude other keyfs writers, in this process and in others.
+
+        Args:
+            name: excluded are writers of the part of the store where this name lies; without it, all.
 
         Raises:
             StoreBusy: another writer held it for longer than the driver waits.

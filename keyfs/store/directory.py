@@ -180,7 +180,7 @@ class DirectoryStore:
         """See `Store.append_beside`."""
         self._beside.append(beside_name(name), line)
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self, name: str = "") -> AbstractContextManager[None]:
         """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
         return self._beside.lock()
 

@@ -83,9 +83,7 @@ class RedisStore:
     def list_all(self) -> Listing:
         """See `Store.list_all`. The values are fetched: asking for their lengths costs more."""
         listing = Listing({}, {})
-        with translated("list the key store"):
-            found = set(self._client.scan_iter(match=_escaped(self._prefix) + b"*", count=CHUNK))
-            names = sorted(os.fsdecode(key.removeprefix(self._prefix)) for key in found)
+        names = self._scan(self._prefix)
         for name, value in self._values(name for name in names if parts_are_safe(name)).items():
             if isinstance(value, bytes):
                 listing.blobs[name] = self._stat(name, value)
@@ -98,8 +96,8 @@ class RedisStore:
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""
-        self._key(directory)
-        return {name: stat for name, stat in self.list_all().blobs.items() if parent(name) == directory}
+        names = self._scan(self._key(directory) + b"/")
+        return self.stat_many(name for name in names if parts_are_safe(name) and parent(name) == directory)
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`; None too for what is no string."""
@@ -196,8 +194,8 @@ class RedisStore:
         with translated(f"write {name} beside the key store"):
             self._beside.append(beside_name(name), line)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """See `Store.lock`."""
+    def lock(self, name: str = "") -> AbstractContextManager[None]:
+        """See `Store.lock`. A store has one part."""
         return self._lock.hold()
 
     def watch(self) -> RedisWatch:
@@ -213,6 +211,12 @@ class RedisStore:
         if not parts_are_safe(name):
             raise KeyNotFound(f"{name!r} is not a blob's name")
         return self._prefix + os.fsencode(name)
+
+    def _scan(self, begin: bytes) -> list[str]:
+        """The names whose keys begin like that, in order. Every key of the database is looked at."""
+        with translated("list the key store"):
+            found = set(self._client.scan_iter(match=_escaped(begin) + b"*", count=CHUNK))
+        return sorted(os.fsdecode(key.removeprefix(self._prefix)) for key in found)
 
     def _values(self, names: Iterable[str]) -> dict[str, Value]:
         """Each name's value, None, or an exception for what is no string."""

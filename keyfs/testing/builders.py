@@ -91,9 +91,9 @@ class Keys:
             assert self.public(ref, version.id) == public_from_private(private)
             assert self.keys.reader.stored_matches(ref, version)
 
-    def sealed(self, ref: KeyRef, material: bytes) -> bytes:
-        """*material* as a blob of this key store."""
-        return self.sealer.seal(Secret(material), self.keys.layout.label(ref).context)
+    def sealed(self, ref: KeyRef, material: bytes, name: str = "") -> bytes:
+        """*material* as a blob of this key store; its *name* counts for own purposes only."""
+        return self.sealer.seal(Secret(material), self.keys.layout.label(ref, name).context)
 
 
 def in_memory(medium: Medium, *, legacy: bool = False, sealer: Sealer | None = None) -> Keys:

@@ -138,10 +138,10 @@ class FaultyStore:
         self._pass("append_beside", lambda: self._store.append_beside(name, line))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, name: str = "") -> Iterator[None]:
         """See `Store.lock`; it acts before and after the taking of the lock."""
         self._act(self._before, "lock", self._count("lock"))
-        with self._store.lock():
+        with self._store.lock(name):
             self._act(self._after, "lock", self.counts["lock"])
             yield
 

@@ -117,7 +117,7 @@ class MemoryStore:
             self.write_beside(name, (self.read_beside(name) or b"") + line + b"\n")
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, name: str = "") -> Iterator[None]:
         """See `Store.lock`. Waits for ever: in one process a stuck writer is a bug to be seen."""
         with self.medium.writers:
             yield

@@ -125,7 +125,7 @@ def unseal_failed(store: LiveStore) -> tuple[int, str]:
 def material_corrupt(store: LiveStore) -> tuple[int, str]:
     with store.opened() as (keys, _):
         assert keys.protection is not None
-        blob = keys.protection.seal(Secret(b"k" * 31), keys.layout.label(parse_key_ref(LABEL)))
+        blob = keys.protection.seal(Secret(b"k" * 31), keys.layout.label(parse_key_ref(LABEL), ""))
     (store.root / "alice_storage_sym").write_bytes(blob)
     return refused(store, "read", LABEL)
 

@@ -29,7 +29,7 @@ def stamps(directory: Path) -> list[str]:
 def sealed(live: LiveStore, label: str, material: bytes) -> bytes:
     with live.opened() as (keys, _):
         assert keys.protection is not None
-        return keys.protection.seal(Secret(material), keys.layout.label(parse_key_ref(label)))
+        return keys.protection.seal(Secret(material), keys.layout.label(parse_key_ref(label), ""))
 
 
 def rotate_as_acra(live: LiveStore, name: str, blob: bytes, stamp: str) -> None:

@@ -35,7 +35,7 @@ class Scene:
         """The value with which another program would store this key."""
         with self.store.opened() as (keys, _):
             assert keys.protection is not None
-            blob = keys.protection.seal(Secret(material), keys.layout.label(parse_key_ref(label)))
+            blob = keys.protection.seal(Secret(material), keys.layout.label(parse_key_ref(label), ""))
         return base64.b64encode(blob).decode()
 
     def key(self, name: str) -> str:

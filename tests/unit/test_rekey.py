@@ -59,7 +59,7 @@ def test_nothing_opens_under_the_old_key_any_more(medium: Medium) -> None:
     layout = opened(MemoryStore(medium), under(NEW_KEY)).layout
     for name in sealed_blobs(medium):
         with pytest.raises(UnsealFailed):
-            sealer.unseal(medium.blobs[name].data, layout.label(layout.slots(name)[0].ref).context)
+            sealer.unseal(medium.blobs[name].data, layout.label(layout.slots(name)[0].ref, name).context)
 
 
 def test_a_second_run_changes_nothing(medium: Medium) -> None:
