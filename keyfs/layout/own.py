@@ -2,7 +2,7 @@
 
 The stamp has Acra's form and says when the version became current; the newest one is. A blob never changes
 its name, and its bytes only when it is sealed anew. Purpose, client and stamp are bound as associated data,
-so that no blob opens in another one's place. Acra's tools see none of it: the annex lies beside their key store.
+so that no blob opens in another one's place. Acra's tools see none of it: the annex lies beside their store.
 """
 
 import re

@@ -18,7 +18,7 @@ _RSA_EXPONENT: Final = 65537
 
 
 def generate_own(spec: OwnSpec) -> Secret:
-    """A new key as *spec* says, which must say it: random bytes, letters and digits, or a private key in PEM."""
+    """A new key as *spec*, which must say it: random bytes, letters and digits, or a private key in PEM."""
     generate = spec.generate
     assert generate is not None  # noqa: S101 - nobody asks for what was not declared
     if isinstance(generate, str):
