@@ -44,7 +44,7 @@ def normalise(purpose: Purpose, data: bytes) -> Secret:
 
 
 def new_staged_write(purpose: Purpose) -> StagedWrite:
-    """A write of a key of this kind, with nothing in it, that refuses at once what `normalise` never accepts."""
+    """An empty write of a key of this kind, which refuses at once what `normalise` never accepts."""
     if purpose.own is not None:
         return StagedWrite(own_size_limit(purpose.own), never=never_in(purpose.own))
     if purpose.is_pair:

@@ -15,6 +15,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import rfc3339
+from keyfs.layout.base import Layout
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
 from keyfs.seal.base import Sealer
@@ -101,11 +102,13 @@ def in_memory(medium: Medium, *, legacy: bool = False, sealer: Sealer | None = N
     return on_store(MemoryStore(medium), legacy=legacy, sealer=sealer)
 
 
-def on_store(store: Store, *, legacy: bool = False, sealer: Sealer | None = None) -> Keys:
+def on_store(
+    store: Store, *, legacy: bool = False, sealer: Sealer | None = None, layout: Layout | None = None
+) -> Keys:
     """The key store on *store*, listed."""
     faulty, clock = FaultyStore(store), ManualClock()
     sealer = sealer or PureSealer(Secret(MASTER_KEY))
-    keys = KeyStore(faulty, LayoutV1(legacy=legacy), Protections.under(sealer))
+    keys = KeyStore(faulty, layout or LayoutV1(legacy=legacy), Protections.under(sealer))
     keys.load()
     return Keys(faulty, keys, RingWriter(keys, clock), clock, sealer)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from keyfs import app
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
+from keyfs.config import load
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.errors import KeyNotFound
 from keyfs.master.generate import generate as new_master_key
@@ -23,23 +24,31 @@ class LiveStore:
     master_key: Path  # a file, as `file:PATH` takes it
     mountpoint: Path
     log: Path
+    config: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which `keyfs` opens it."""
-        return {"KEYFS_STORE": f"dir:{self.root}", "KEYFS_MASTER_KEY": f"file:{self.master_key}"}
+        where = {"KEYFS_STORE": f"dir:{self.root}", "KEYFS_MASTER_KEY": f"file:{self.master_key}"}
+        return where if self.config is None else {**where, "KEYFS_CONFIG": str(self.config)}
+
+    @property
+    def access(self) -> app.Access:
+        """The same for what is no program."""
+        own = () if self.config is None else load(str(self.config)).own_purposes()
+        return app.Access(f"dir:{self.root}", f"file:{self.master_key}", own=own)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[KeyStore, RingWriter]]:
         """The key store as another program sees it: listed anew, past the mount."""
-        keys, writer = app.open_keys(app.Access(f"dir:{self.root}", f"file:{self.master_key}", legacy=False))
+        keys, writer = app.open_keys(self.access)
         with closing(keys):
             keys.load()
             yield keys, writer
 
     def make(self, label: str, material: bytes | None = None) -> Path:
         """Make the next version of a key, or its first one; returns its directory under the mount."""
-        ref = parse_key_ref(label)
+        ref = parse_key_ref(label, self.access.purposes)
         with self.opened() as (keys, writer):
             if material is not None:
                 writer.import_material(ref, material)
@@ -51,7 +60,7 @@ class LiveStore:
 
     def versions(self, label: str) -> dict[str, bytes]:
         """The private or symmetric bytes of all versions there are, by id, oldest first."""
-        ref = parse_key_ref(label)
+        ref = parse_key_ref(label, self.access.purposes)
         with self.opened() as (keys, _):
             try:
                 ring = keys.ring(ref)
@@ -64,9 +73,17 @@ class LiveStore:
         return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
 
 
-def new_live_store(place: Path) -> LiveStore:
-    """A new, empty key store below *place*, with a mountpoint; not mounted yet."""
-    store = LiveStore(place / "keys", place / "master.key", place / "mount", place / "daemon.log")
+def new_live_store(place: Path, config: str = "") -> LiveStore:
+    """A new, empty key store below *place*, with a mountpoint; not mounted yet.
+
+    Args:
+        place: a directory.
+        config: what is to stand in a configuration file; empty for none.
+    """
+    path = place / "keyfs.toml" if config else None
+    if path is not None:
+        path.write_text(config, encoding="utf-8")
+    store = LiveStore(place / "keys", place / "master.key", place / "mount", place / "daemon.log", path)
     app.init_store(f"dir:{store.root}", "v1")
     fd = os.open(store.master_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
@@ -76,9 +93,9 @@ def new_live_store(place: Path) -> LiveStore:
 
 
 @contextmanager
-def live_store(place: Path, *options: str) -> Iterator[LiveStore]:
+def live_store(place: Path, *options: str, config: str = "") -> Iterator[LiveStore]:
     """A new, empty key store below *place*, mounted; at the end the daemon must not have logged an error."""
-    store = new_live_store(place)
+    store = new_live_store(place, config)
     log = ("--log-level", "info", "--log-file", str(store.log))
     with mounted(store.mountpoint, *log, *options, environment=store.environment):
         yield store
