@@ -36,7 +36,7 @@ def normalise_own(purpose: Purpose, spec: OwnSpec, data: bytes) -> Secret:
         if spec.kind is OwnKind.PEM:
             check_pem(data)
         elif spec.kind is OwnKind.PASSWORD:
-            _check_password(data)
+            _check_password(data.removesuffix(NEWLINE) if spec.newline is Newline.RAW else data)
     except InvalidMaterial as exc:
         raise InvalidMaterial(f"not a {purpose} key: {exc}") from exc
     return Secret(data)
@@ -64,7 +64,7 @@ def _without_newline(purpose: Purpose, spec: OwnSpec, data: bytes) -> bytes:
 
 def _check_password(data: bytes) -> None:
     try:
-        text = data.removesuffix(NEWLINE).decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = None
     if text is None:  # outside the handler: the error holds the text

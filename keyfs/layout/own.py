@@ -22,6 +22,7 @@ from keyfs.store.base import ANNEX, BlobStat, Replacement
 FORMAT: Final = b"keyfs own key 1"
 MODE: Final = 0o600
 _DIGITS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{8}[1-9]", re.ASCII)
+_SIZE: Final = len("YYYY-MM-DDTHH:MM:SS.nnnnnnnnn")
 _LEVELS: Final = 3
 
 
@@ -56,7 +57,7 @@ class OwnLayout:
         """See `Layout.stray_reason`."""
         purpose, _, rest = name.removeprefix(ANNEX).partition("/")
         base = rest.rpartition("/")[2]
-        if base != base.rstrip("0123456789") and not _is_version(base) and _DIGITS.match(base):
+        if _is_version(base[:_SIZE]) and base[_SIZE:].isascii() and base[_SIZE:].isdecimal():
             return "left-over temporary of an interrupted write"
         if is_own_name(purpose) and OwnLayout((), undeclared=True).slots(name):
             return f"not declared: the configuration has no [purpose.{purpose}] for it"
