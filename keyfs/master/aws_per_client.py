@@ -96,7 +96,10 @@ def _alias(label: Label) -> str:
         OperationRefused: there is none, or none that AWS could have.
     """
     if not label.key_name:
-        raise OperationRefused("a key of this kind has no key in a KMS: Acra keeps none with kms_per_client")
+        raise OperationRefused(
+            "a key of this kind has no key in a KMS: Acra keeps none with kms_per_client; "
+            "only a master key that comes first in --master-key can seal it"
+        )
     alias = alias_of(label.key_name)
     if alias is None:
         raise OperationRefused(
