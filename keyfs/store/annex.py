@@ -19,9 +19,9 @@ class Present:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def is_there(self) -> bool:
-        """Yes."""
-        return True
+    def place(self) -> object:
+        """Always the same."""
+        return self
 
     def find(self) -> Store:
         """The store."""
@@ -56,9 +56,13 @@ class DirectoryAnnex:
         self._lock_wait_s = lock_wait_s
         self._store: DirectoryStore | None = None
 
-    def is_there(self) -> bool:
-        """See `Annex.is_there`."""
-        return os.path.isdir(self._path)
+    def place(self) -> object:
+        """See `Annex.place`: which directory it is."""
+        try:
+            facts = os.stat(self._path)
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino
 
     def find(self) -> Store | None:
         """See `Annex.find`. It may be gone again: then there is nothing in it, and no Acra key needs it."""

@@ -6,20 +6,21 @@ locks it to write.
 
 import select
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Final, Protocol, TypeVar
 
 from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.store.base import ANNEX, Blob, BlobStat, Changes, Listing, Replacement, Store, Watch
 
+_NOTHING: Final = Changes(frozenset(), lost=False)
 _Value = TypeVar("_Value")
 
 
 class Annex(Protocol):
     """Where the second store is, or will be."""
 
-    def is_there(self) -> bool:
-        """Whether `find` would find it. Never fails, never blocks."""
+    def place(self) -> object:
+        """What tells the store that is there from one that was there before; None for none. Never fails."""
 
     def find(self) -> Store | None:
         """The store; None while there is none.
@@ -150,9 +151,10 @@ class JoinedStore:
 
     def close(self) -> None:
         """See `Store.close`."""
-        annex = self._annex.find() if self._annex.is_there() else None
-        if annex is not None:
-            annex.close()
+        with suppress(KeyfsError):  # what cannot be found was never opened
+            annex = self._annex.find()
+            if annex is not None:
+                annex.close()
         self._main.close()
 
     @contextmanager
@@ -165,17 +167,18 @@ class JoinedStore:
 
 
 class JoinedWatch:
-    """Watches both parts; the annex once it is there."""
+    """Watches both parts; the annex once it is there, and another one when that has taken its place."""
 
     def __init__(self, main: Watch, annex: Annex) -> None:
         self._main = main
         self._annex = annex
         self._second: Watch | None = None
+        self._place: object = None  # of the annex that is watched
         self.waits = main.waits
         self._epoll = select.epoll()
         self._epoll.register(main.fileno(), select.EPOLLIN)
         try:
-            self._begin()
+            self._turn()
         except BaseException:
             self.close()
             raise
@@ -187,27 +190,26 @@ class JoinedWatch:
         return self._main.is_connected and (second is None or second.is_connected)
 
     def fileno(self) -> int:
-        """See `Watch.fileno`."""
+        """See `Watch.fileno`. An annex that comes or goes is noticed when somebody asks for `pending`."""
         return self._epoll.fileno()
 
     def pending(self) -> bool:
         """See `Watch.pending`."""
         second = self._second
-        return self._main.pending() or (self._annex.is_there() if second is None else second.pending())
+        is_pending = self._main.pending() or (second is not None and second.pending())
+        return is_pending or self._annex.place() != self._place
 
     def take(self) -> Changes:
         """See `Watch.take`. With the first look at an annex, what happened in it before was missed."""
-        changes = self._main.take()
-        second = self._second
-        more = Changes(frozenset(), lost=self._begin()) if second is None else second.take()
-        return Changes(changes.names | {ANNEX + name for name in more.names}, changes.lost or more.lost)
+        changes, is_other = self._main.take(), self._turn()
+        more = _NOTHING if self._second is None else self._second.take()
+        names = changes.names | {ANNEX + name for name in more.names}
+        return Changes(names, changes.lost or is_other or more.lost)
 
     def renew(self) -> None:
         """See `Watch.renew`."""
         self._main.renew()
-        if self._second is not None and not self._annex.is_there():
-            self._end()
-        elif self._second is not None:
+        if self._second is not None:
             self._second.renew()
 
     def close(self) -> None:
@@ -216,17 +218,21 @@ class JoinedWatch:
         self._main.close()
         self._epoll.close()
 
-    def _begin(self) -> bool:
-        """Watch the annex, if it is there; whether it is."""
-        annex = self._annex.find()
-        if annex is None:
+    def _turn(self) -> bool:
+        """Watch the annex that is there now; whether it is another one than before, or none any more."""
+        place = self._annex.place()
+        if place == self._place:
             return False
-        self._second = annex.watch()
-        self._epoll.register(self._second.fileno(), select.EPOLLIN)
+        self._end()
+        annex = self._annex.find()
+        if annex is not None:
+            self._second = annex.watch()
+            self._epoll.register(self._second.fileno(), select.EPOLLIN)
+            self._place = place
         return True
 
     def _end(self) -> None:
-        second, self._second = self._second, None
+        second, self._second, self._place = self._second, None, None
         if second is not None:
             self._epoll.unregister(second.fileno())
             second.close()

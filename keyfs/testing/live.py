@@ -25,18 +25,19 @@ class LiveStore:
     mountpoint: Path
     log: Path
     config: Path | None = None
+    uri: str = ""  # of the key store where it does not lie in *root*
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which `keyfs` opens it."""
-        where = {"KEYFS_STORE": f"dir:{self.root}", "KEYFS_MASTER_KEY": f"file:{self.master_key}"}
+        where = {"KEYFS_STORE": self.access.store, "KEYFS_MASTER_KEY": f"file:{self.master_key}"}
         return where if self.config is None else {**where, "KEYFS_CONFIG": str(self.config)}
 
     @property
     def access(self) -> app.Access:
         """The same for what is no program."""
         own = () if self.config is None else load(str(self.config)).own_purposes()
-        return app.Access(f"dir:{self.root}", f"file:{self.master_key}", own=own)
+        return app.Access(self.uri or f"dir:{self.root}", f"file:{self.master_key}", own=own)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[KeyStore, RingWriter]]:
