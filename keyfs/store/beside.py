@@ -1,7 +1,8 @@
 """The sibling `D.keyfs/` of a key store `D`: lock, staging area, what a repair set aside, and named files.
 
 Nothing of keyfs ever lies inside the key store: one extra file there can stop Acra from starting.
-Losing this directory loses no key, unless somebody had the wrapped master key put there (`from=store`).
+Losing this directory loses no Acra key, unless somebody had the wrapped master key put there (`from=store`).
+Keys of own purposes lie in a store of their own below it (`keyfs.store.annex`).
 """
 
 import errno

@@ -101,11 +101,12 @@ def test_every_command_in_a_shell_block_is_there() -> None:
             assert os.access(ROOT / line.split()[0], os.X_OK), line
 
 
-def test_the_configuration_example_is_accepted(tmp_path: Path) -> None:
-    [example] = blocks("toml")
+def test_the_configuration_examples_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "keyfs.toml"
-    path.write_text(example, encoding="utf-8")
-    assert load(str(path)).store == "dir:/var/lib/acra/keys"
+    path.write_text("\n".join(blocks("toml")), encoding="utf-8")
+    settings = load(str(path))
+    assert settings.store == "dir:/var/lib/acra/keys"
+    assert [purpose.name for purpose in settings.own_purposes()] == ["db-password", "disk", "tls"]
 
 
 def test_the_exit_code_table_is_that_of_the_code() -> None:

@@ -127,6 +127,18 @@ def test_commands_that_replace_a_file_make_one_version_each(live: LiveStore, tmp
     assert history(directory) == [b"0", b"1", b"2", b"3", b"4", b"56", b"567"]
 
 
+def test_a_retired_version_becomes_current_again(live: LiveStore) -> None:
+    directory = new_client(live, "line/back", b"first")
+    (directory / "current").write_bytes(b"second")
+    subprocess.run(["mv", directory / stamps(directory)[0], directory / "current"], check=True)
+    assert history(directory) == [b"first", b"second", b"first"]
+    with pytest.raises(OSError, match="permitted"):
+        (directory / stamps(directory)[0]).unlink()
+    (directory / "current").unlink()
+    assert (live.make("line/back", b"third") / "current").exists()
+    wait_until(lambda: len(history(directory)) == 4)
+
+
 def test_the_history_is_as_long_as_declared(live: LiveStore) -> None:
     directory = new_client(live, "db/main", b"password 0")
     for number in range(1, 5):
