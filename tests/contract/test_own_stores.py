@@ -1,6 +1,7 @@
 """Keys of own purposes behave alike in every store; and a joined store is a store like any other."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ from keyfs.store.redis_uri import parse_redis_uri
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.own_contract import OwnContract
+from keyfs.testing.redis_groups import Cluster, redis_cluster
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.store_contract import StoreContract
 
@@ -35,29 +37,11 @@ def in_memory(place: Path) -> Store:
     return JoinedStore(MemoryStore(medium_of(place, "main")), Present(MemoryStore(medium_of(place, "annex"))))
 
 
-def in_redis(server: RedisServer, place: Path) -> Store:
-    prefix = f"ks-{place.name}"
-    parts = [RedisStore(*parse_redis_uri(server.unix_uri(p), {})) for p in (prefix, f"{prefix}.keyfs/own")]
-    return JoinedStore(parts[0], Present(parts[1]))
-
-
-class InRedis:
-    server: RedisServer
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def medium(cls) -> Iterator[RedisServer]:
-        with redis_server() as server:
-            yield server
-
-    @pytest.fixture(autouse=True)
-    def running(self, medium: RedisServer) -> Iterator[None]:
-        self.server = medium
-        yield
-        medium.ask("FLUSHALL")
-
-    def make_store(self, place: Path) -> Store:
-        return in_redis(self.server, place)
+def in_redis(uri: Callable[[str], str], place: Path) -> Store:
+    """Under a prefix of its own: the tests share a server."""
+    prefix = "ks-" + hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    main, annex = (RedisStore(*parse_redis_uri(uri(p), {})) for p in (prefix, f"{prefix}.keyfs/own"))
+    return JoinedStore(main, Present(annex))
 
 
 class TestOwnInDirectory(OwnContract):
@@ -70,8 +54,34 @@ class TestOwnInMemory(OwnContract):
         return in_memory(place)
 
 
-class TestOwnInRedis(InRedis, OwnContract):
-    pass
+class TestOwnInRedis(OwnContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[RedisServer]:
+        with redis_server() as server:
+            yield server
+
+    @pytest.fixture(autouse=True)
+    def running(self, server: RedisServer) -> None:
+        self.uri = server.unix_uri
+
+    def make_store(self, place: Path) -> Store:
+        return in_redis(self.uri, place)
+
+
+class TestOwnInCluster(OwnContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cluster(cls) -> Iterator[Cluster]:
+        with redis_cluster() as cluster:
+            yield cluster
+
+    @pytest.fixture(autouse=True)
+    def running(self, cluster: Cluster) -> None:
+        self.uri = cluster.uri
+
+    def make_store(self, place: Path) -> Store:
+        return in_redis(self.uri, place)
 
 
 class TestJoinedDirectory(StoreContract):
