@@ -14,10 +14,29 @@ from keyfs.errors import InvalidSettings
 
 DEFAULT_PATH: Final = "/etc/keyfs/keyfs.toml"
 PURPOSE: Final = "purpose"
+RULE: Final = "rule"
+TABLES: Final = (PURPOSE, RULE)
 _KINDS: Final = {str: "a text in quotes", bool: "true or false", int: "a whole number"}
 
 
-class PurposeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+class SurfaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """What a table says of how the files of its keys look; None where it says nothing."""
+
+    preset: str | None = None
+    owner: str | int | None = None
+    group: str | int | None = None
+    mode: str | None = None
+    views: str | None = None
+
+
+class RuleSettings(SurfaceSettings, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """One table `[[rule]]`: for which keys it speaks, by patterns as those of a shell."""
+
+    purpose: str | None = None
+    client: str | None = None
+
+
+class PurposeSettings(SurfaceSettings, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
     """What the table `[purpose.NAME]` says; None where it says nothing."""
 
     kind: str | None = None
@@ -41,7 +60,9 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     log_file: str | None = None
     serve_stale: str | None = None
     wait: str | None = None
+    views: str | None = None
     purpose: dict[str, PurposeSettings] = {}
+    rule: tuple[RuleSettings, ...] = ()
 
     def own_purposes(self) -> tuple[Purpose, ...]:
         """What the tables `[purpose.NAME]` declare.
@@ -50,6 +71,15 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
             InvalidSettings: one of them does not do; the message says which, and why.
         """
         return declared_purposes(self.purpose)
+
+    def rules(self) -> tuple[tuple[str, RuleSettings], ...]:
+        """All rules in order, each with what to call it: those of purposes come first, so the others win."""
+        fields = SurfaceSettings.__struct_fields__
+        of_purposes = (
+            (f"purpose {name!r}", RuleSettings(purpose=name, **{key: getattr(said, key) for key in fields}))
+            for name, said in sorted(self.purpose.items())
+        )
+        return (*of_purposes, *((f"rule {number}", rule) for number, rule in enumerate(self.rule, 1)))
 
 
 def load(path: str) -> FileSettings:
@@ -60,13 +90,17 @@ def load(path: str) -> FileSettings:
             wrong type. One line names the file and the key, never the value: a store URI may hold a password.
     """
     table = _parse(path)
-    purposes = table.pop(PURPOSE, {})
+    purposes, rules = table.pop(PURPOSE, {}), table.pop(RULE, [])
     _check(table, FileSettings, path)
     if not isinstance(purposes, dict) or not all(isinstance(said, dict) for said in purposes.values()):
         raise InvalidSettings(f"{path}: {PURPOSE!r} must be tables: write [{PURPOSE}.NAME]")
+    if not isinstance(rules, list) or not all(isinstance(said, dict) for said in rules):
+        raise InvalidSettings(f"{path}: {RULE!r} must be tables: write [[{RULE}]]")
     for name, said in purposes.items():
         _check(said, PurposeSettings, f"{path}: purpose {name!r}")
-    settings = msgspec.convert({**table, PURPOSE: purposes}, FileSettings)
+    for number, said in enumerate(rules, 1):
+        _check(said, RuleSettings, f"{path}: rule {number}")
+    settings = msgspec.convert({**table, PURPOSE: purposes, RULE: rules}, FileSettings)
     try:
         settings.own_purposes()
     except InvalidSettings as exc:
@@ -89,7 +123,7 @@ def load_or_default(path: str | None) -> FileSettings:
 def as_defaults(settings: FileSettings) -> dict[str, object]:
     """Only what the file sets, by parameter name (`master_key`), as click's `default_map` wants it."""
     said = msgspec.structs.asdict(settings).items()
-    return {name: value for name, value in said if value is not None and name != PURPOSE}
+    return {name: value for name, value in said if value is not None and name not in TABLES}
 
 
 def _check(table: dict[str, Any], shape: type[msgspec.Struct], where: str) -> None:
@@ -107,7 +141,7 @@ def _check(table: dict[str, Any], shape: type[msgspec.Struct], where: str) -> No
             raise InvalidSettings(f"{where}: {key!r} must be {' or '.join(_KINDS[kind] for kind in kinds)}")
 
 
-def _parse(path: str) -> dict[str, object]:
+def _parse(path: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - most commands find no file to parse
 
     try:

@@ -1,9 +1,11 @@
 """The composition of a running mount: key store, broker, tree, handlers."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 
 from keyfs.app import Access, open_renewable
@@ -16,23 +18,36 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import BlobReader
 from keyfs.broker.tree import Tree
-from keyfs.core.policy import Ownership
+from keyfs.core.policy import Ownership, Policy
 from keyfs.core.stamps import rfc3339
 from keyfs.custody import lock_memory
+from keyfs.errors import KeyfsError
 from keyfs.fs.mount import Hooks, MountPlan, serve
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
+from keyfs.logs import event
 from keyfs.master_keys import MasterKeys, hide_variables, patiently
 from keyfs.offload import Offload
 from keyfs.seal.protection import Protections
 
+_log = logging.getLogger(__name__)
 
-def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -> None:
+
+def run_service(
+    plan: MountPlan, access: Access, policy: Callable[[], Policy], on_ready: Callable[[], None]
+) -> None:
     """Open the key store, prove the master key, mount, and serve until the mount ends.
 
+    Args:
+        plan: where and how.
+        access: to what.
+        policy: reads it; asked again when the daemon is told to fetch its master keys again.
+        on_ready: called when a file under the mount can be opened.
+
     Raises:
-        KeyfsError: as `open_keys`, `verify_master_key`, `serve`; before the mount nothing is mounted.
+        KeyfsError: as *policy*, `open_keys`, `verify_master_key`, `serve`; before that nothing is mounted.
     """
+    rules = policy()
     lock_memory()
     if access.master_key is not None:
         hide_variables(access.master_key)  # before anything is started that should not have them
@@ -45,15 +60,30 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         freshness = Freshness(keys, plan.serve_stale_s)
         outcomes = Outcomes()
         shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
-        tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns)
+        tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns, policy=rules)
         broker = KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy))
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
         with closing(Outsider()) as outsider:
-            hooks = Hooks(on_ready, _Renewal(keys, access, master_keys))
+            hooks = Hooks(on_ready, partial(_renew, tree, policy, _Renewal(keys, access, master_keys)))
             serve(plan, operations, broker, watch, outsider, hooks)
     finally:
         keys.close()
+
+
+def _renew(tree: Tree, policy: Callable[[], Policy], master_keys: Callable[[], None]) -> None:
+    """Read the rules and fetch the master keys again. Rules that cannot be leave those in use in use.
+
+    Raises:
+        KeyfsError: as *master_keys*.
+    """
+    try:
+        tree.policy = policy()
+    except KeyfsError as exc:
+        event(_log, logging.WARNING, "policy.kept", reason=str(exc))
+    else:
+        event(_log, logging.INFO, "policy.renewed")
+    master_keys()
 
 
 class _Renewal:

@@ -19,6 +19,7 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
+from keyfs.broker.viewing import shown
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
@@ -54,7 +55,7 @@ class KeyBroker:
         self.freshness = tools.freshness
         self._offload = tools.offload
         self._fetcher = Fetcher(tools.keys.reader, tools.offload)
-        self._news = News()
+        self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read)
@@ -119,8 +120,9 @@ class KeyBroker:
             raise KeyNotFound(f"{node} is no file")
         opened, version = await self.read(node.ref, node.version, node.half)
         facts = self.tree.key_facts(node, version)
+        content = shown(node, opened.material)
         # Where the blob does not tell, only the key itself says how long it is.
-        return Snapshot(opened.material, replace(facts, size=len(opened.material)))
+        return Snapshot(content, replace(facts, size=len(content)))
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""

@@ -91,7 +91,8 @@ class Changes:
             if node.kind is Kind.ROTATE and node.ref is not None:
                 demand_generator(node.ref.purpose)
                 return StagedWrite(limit=ROTATE_LIMIT)
-            if node.ref is None or node.version != CURRENT or node.half is not Half.SECRET:
+            is_current = node.kind is Kind.KEY and node.version == CURRENT and node.half is Half.SECRET
+            if node.ref is None or not is_current:
                 raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
             staged = new_staged_write(node.ref.purpose)
             if not truncate:

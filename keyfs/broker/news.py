@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 import trio
 
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.tree import Node, key_node
+from keyfs.core.tree import Kind, Node, key_node
 from keyfs.layout.base import Slot
 
 Tell = Callable[[Collection[Node]], Awaitable[None]]
+ViewsOf = Callable[[KeyRef, str, Half], Iterable[Node]]
 
 
 async def _tell_nobody(_nodes: Collection[Node]) -> None:
@@ -20,9 +21,14 @@ def _hear_nothing(_ref: KeyRef) -> None:
 
 
 class News:
-    """Collects key files until somebody is told: what comes while one lot is told is one more lot."""
+    """Collects key files until somebody is told: what comes while one lot is told is one more lot.
 
-    def __init__(self) -> None:
+    Args:
+        views: of a half of a version. Those of `current` change with it; the kernel never tells of them.
+    """
+
+    def __init__(self, views: ViewsOf) -> None:
+        self._views = views
         self.tell: Tell = _tell_nobody
         self.hear: Callable[[KeyRef], None] = _hear_nothing  # at once, of every change
         self._nodes: set[Node] = set()
@@ -42,7 +48,7 @@ class News:
     def written(self, ref: KeyRef) -> None:
         """`current` was written through this mount: the kernel told of that file, of no other."""
         self.hear(ref)
-        self._add([key_node(ref, CURRENT, Half.PUBLIC)])
+        self._add([key_node(ref, CURRENT, Half.PUBLIC), *self._views(ref, CURRENT, Half.SECRET)])
 
     def gone(self, ref: KeyRef, version: str) -> None:
         """A retired version was removed through this mount: the kernel told of its file, of no other."""
@@ -57,6 +63,9 @@ class News:
             await self.tell(nodes)
 
     def _add(self, nodes: Iterable[Node]) -> None:
-        self._nodes.update(nodes)
+        for node in nodes:
+            self._nodes.add(node)
+            if node.kind is Kind.KEY and node.ref is not None and node.version == CURRENT:
+                self._nodes.update(self._views(node.ref, CURRENT, node.half))
         if self._nodes:
             self._arrived.set()

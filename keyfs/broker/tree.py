@@ -1,12 +1,14 @@
 """The tree as the key store is now: names to nodes, children, and what `stat` shows."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, Policy
 from keyfs.core.tree import (
     CONTROL_DIRECTORY,
     CONTROL_ROOT,
@@ -21,14 +23,13 @@ from keyfs.core.tree import (
     parse_key_label,
     purpose_node,
     rotate_node,
+    view_node,
 )
+from keyfs.core.views import parse_view_label, valid_views, view_size
 from keyfs.errors import InvalidName, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion
 
-SECRET_MODE: Final = 0o400
-PUBLIC_MODE: Final = 0o444
 DIRECTORY_MODE: Final = 0o555
-OWNER_WRITES: Final = 0o200
 
 Controls = Mapping[str, Callable[[], bytes]]
 
@@ -41,11 +42,21 @@ class Tree:
         controls: renders the files under `.keyfs`.
         is_writable: whether the owner may write where writing means something.
         started_ns: the time that directories without one of their own show.
+        policy: who owns the files of which key, and which views there are; it can be exchanged.
     """
 
-    def __init__(self, keys: KeyStore, controls: Controls, *, is_writable: bool, started_ns: int) -> None:
+    def __init__(
+        self,
+        keys: KeyStore,
+        controls: Controls,
+        *,
+        is_writable: bool,
+        started_ns: int,
+        policy: Policy | None = None,
+    ) -> None:
         self._keys = keys
         self._controls = controls
+        self.policy = policy or Policy()
         self._is_writable = is_writable
         self._started_ns = started_ns
         self.new_clients = NewClients(keys.store, keys.layout.purposes)
@@ -87,37 +98,64 @@ class Tree:
         Raises:
             KeyNotFound: it is gone.
         """
-        if node.kind is Kind.KEY and node.ref is not None:
-            return self.key_facts(node, self._keys.ring(node.ref).version(node.version))
+        if node.kind in (Kind.KEY, Kind.VIEW):
+            return self.key_facts(node, self.version(node))
         if node.kind is Kind.CLIENT and node.ref is not None:
             versions = self._ring(node.ref).versions
             latest_ns = max((v.retired_ns or v.created_ns or 0 for v in versions), default=self._started_ns)
-            return Facts(self._directory_mode(node), 0, latest_ns)
+            return self._owned(node.ref, Facts(self._directory_mode(node), 0, latest_ns))
         if node.kind is Kind.ROTATE and node.ref is not None:
             self._ring(node.ref)
-            return Facts(SECRET_MODE | OWNER_WRITES, len(ROTATE_TEXT), self._started_ns)
+            mode = self.policy.of(node.ref).mode
+            return self._owned(node.ref, Facts(mode, len(ROTATE_TEXT), self._started_ns))
         if node.kind is Kind.CONTROL:
             return Facts(PUBLIC_MODE, len(self.control(node)), self._started_ns)
         return Facts(self._directory_mode(node), 0, self._started_ns)
 
+    def version(self, node: Node) -> KeyVersion:
+        """The version that a key file or a view shows.
+
+        Raises:
+            KeyNotFound: it is gone, or *node* is another kind of file.
+        """
+        if node.ref is None:
+            raise KeyNotFound(f"{node} is no file of a key")
+        return self._keys.ring(node.ref).version(node.version)
+
     def key_facts(self, node: Node, version: KeyVersion) -> Facts:
-        """What `stat` shows of a key file that is this version.
+        """What `stat` shows of a key file or a view that is this version.
 
         Raises:
             KeyNotFound: the version has no such half.
         """
         part = version.part(node.half)
-        mode = PUBLIC_MODE if node.half is Half.PUBLIC else SECRET_MODE
-        is_current = version.id == CURRENT
-        if is_current and node.half is Half.SECRET and not self.is_read_only(node):
-            mode |= OWNER_WRITES
+        assert node.ref is not None  # noqa: S101 - a file of a key
+        is_current = version.id == CURRENT and node.view is None
+        mode = PUBLIC_MODE if node.is_public else self.policy.of(node.ref).mode
+        if not is_current or self.is_read_only(node):
+            mode &= READ_BITS
+        size = part.size if node.view is None else view_size(node.view, node.half, part.size)
         # The value also lives on under its stamp once it retires; and a second link keeps watches of the
         # file alive when a program renames another file over it.
-        return Facts(mode, part.size, version.created_ns or 0, nlink=2 if is_current else 1)
+        facts = Facts(mode, size, version.created_ns or 0, nlink=2 if is_current else 1)
+        return self._owned(node.ref, facts)
+
+    def new_file_facts(self, ref: KeyRef) -> Facts:
+        """What `stat` shows of a `current` that is being made, and has no version yet."""
+        return self._owned(ref, Facts(self.policy.of(ref).mode, 0, 0))
+
+    def views(self, ref: KeyRef, version_id: str, half: Half) -> Iterator[Node]:
+        """The views that one half of a version would have, whether there is such a version or not."""
+        enabled = self.policy.of(ref).views
+        for view in valid_views(ref.purpose, half) if enabled else ():
+            if view in enabled:
+                yield view_node(ref, version_id, half, view)
 
     def is_read_only(self, node: Node) -> bool:
         """Whether nothing below this node can be written."""
-        return not self._is_writable or (node.purpose is not None and node.purpose.is_legacy)
+        if not self._is_writable or (node.purpose is not None and node.purpose.is_legacy):
+            return True
+        return node.ref is not None and not self.policy.of(node.ref).is_writable
 
     def control(self, node: Node) -> bytes:
         """The content of a file under `.keyfs`.
@@ -165,17 +203,25 @@ class Tree:
     def _ring_child(self, ref: KeyRef, name: str) -> Node | None:
         if name == ROTATE:
             return None if self.is_read_only(client_node(ref)) else rotate_node(ref)
-        version_id, half = parse_key_label(name)
-        self._keys.ring(ref).version(version_id).part(half)
-        return key_node(ref, version_id, half)
+        node = self._view(ref, name) or key_node(ref, *parse_key_label(name))
+        self._keys.ring(ref).version(node.version).part(node.half)
+        return node
+
+    def _view(self, ref: KeyRef, name: str) -> Node | None:
+        parsed = parse_view_label(name, ref.purpose)
+        is_enabled = parsed is not None and parsed[2] in self.policy.of(ref).views
+        return view_node(ref, *parsed) if parsed is not None and is_enabled else None
+
+    def _owned(self, ref: KeyRef, facts: Facts) -> Facts:
+        policy = self.policy.of(ref)
+        return replace(facts, uid=policy.uid, gid=policy.gid)
 
     def _ring_children(self, ring: KeyRing) -> Iterator[Node]:
-        nodes = [
-            key_node(ring.ref, version.id, half)
-            for version in ring.versions
-            for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public))
-            if part is not None
-        ]
+        nodes = []
+        for version in ring.versions:
+            for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
+                if part is not None:
+                    nodes += [key_node(ring.ref, version.id, half), *self.views(ring.ref, version.id, half)]
         if not self.is_read_only(client_node(ring.ref)):
             nodes.append(rotate_node(ring.ref))
         yield from sorted(nodes, key=str)

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import click
 
-from keyfs import app, logs
+from keyfs import logs
 from keyfs.cli.daemon import in_background
 from keyfs.cli.exitcodes import OK
 from keyfs.cli.main import report_errors
 from keyfs.cli.options import Invocation, opens_key_store
+from keyfs.cli.surface import policy_source, views_option
 from keyfs.core.durations import seconds
 from keyfs.custody import forbid_core_dumps
 from keyfs.errors import MountFailed
@@ -54,12 +55,14 @@ _OURS: Final = {"ro", "rw", "allow_other"}
     metavar="OPT,…",
     help="Mount options, as for mount(8).",
 )
+@views_option
 @click.argument("mountpoint")
 def mount(
     invocation: Invocation,
     *,
     foreground: bool,
     log_file: str | None,
+    views: str,
     mountpoint: str,
     **how: Any,  # noqa: ANN401 - the rest goes to _plan, which names it
 ) -> int:
@@ -68,6 +71,7 @@ def mount(
     Returns when a file under the mount can be opened; the daemon goes on in the background.
     """
     plan = _plan(mountpoint, **how)
+    policy = policy_source(views, allow_other=plan.allow_other)
     check_device()
     check_fusermount(allow_other=plan.allow_other)
     forbid_core_dumps()
@@ -75,10 +79,14 @@ def mount(
     target = _log_target(log_file, foreground=foreground)
     logs.configure(level, target)  # a place that cannot be written is refused before anything is mounted
     if foreground:
-        run_service(plan, access, lambda: click.echo(f"mounted at {plan.mountpoint}", err=True))
+        run_service(plan, access, policy, lambda: click.echo(f"mounted at {plan.mountpoint}", err=True))
         return OK
     logs.configure(level, "stderr")
-    return in_background(lambda ready: _background(plan, access, ready, (level, target)))
+
+    def serve(on_ready: Callable[[], None]) -> None:
+        run_service(plan, access, policy, on_ready)
+
+    return in_background(lambda ready: _background(serve, ready, (level, target)))
 
 
 @click.command(short_help="End a mount.")
@@ -118,12 +126,14 @@ def _plan(
     )
 
 
-def _background(plan: MountPlan, access: app.Access, ready: Callable[[], None], log: tuple[str, str]) -> int:
+def _background(
+    serve: Callable[[Callable[[], None]], None], ready: Callable[[], None], log: tuple[str, str]
+) -> int:
     def on_ready() -> None:
         ready()
         logs.configure(*log)
 
-    return report_errors(lambda: run_service(plan, access, on_ready))
+    return report_errors(lambda: serve(on_ready))
 
 
 def _log_target(log_file: str | None, *, foreground: bool) -> str:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from keyfs import app, logs
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
-from keyfs.config import as_defaults, load_or_default
+from keyfs.config import FileSettings, as_defaults, load_or_default
 from keyfs.core.durations import seconds
 from keyfs.core.purposes import Purpose
 from keyfs.errors import InvalidSettings
@@ -37,12 +37,18 @@ def own_purposes() -> tuple[Purpose, ...]:
     return purposes
 
 
+def settings_again(ctx: click.Context) -> tuple[Callable[[], FileSettings], str | None]:
+    """What reads the configuration file again, and the path that was given for it."""
+    path = ctx.meta[_CONFIG]
+    return lambda: load_or_default(path), path
+
+
 def _master_key_again(ctx: click.Context) -> Callable[[], str] | None:
     """What reads the master keys' URIs from the configuration file again; None where they stand elsewhere."""
     if ctx.get_parameter_source("master_key") is not ParameterSource.DEFAULT_MAP:
         return None
-    path = ctx.meta[_CONFIG]
-    return lambda: load_or_default(path).master_key or DEFAULT_URI
+    settings, _ = settings_again(ctx)
+    return lambda: settings().master_key or DEFAULT_URI
 
 
 config_option = click.option(

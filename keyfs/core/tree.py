@@ -7,12 +7,13 @@ from typing import Final
 from keyfs.core.names import CURRENT, PUBLIC_SUFFIX, Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import is_stamp
+from keyfs.core.views import View, view_label
 
 CONTROL_DIRECTORY: Final = ".keyfs"
 ROTATE: Final = "rotate"
 ROTATE_TEXT: Final = b"write any byte to this file to generate the next version of the key beside it\n"
 
-TAKEN_SUFFIXES: Final = frozenset({PUBLIC_SUFFIX, ".b64", ".hex", ".pem", ".fp"})
+TAKEN_SUFFIXES: Final = frozenset({PUBLIC_SUFFIX, *(f".{view.value}" for view in View)})
 
 Path = tuple[str, ...]
 
@@ -24,6 +25,7 @@ class Kind(Enum):
     PURPOSE = "purpose"
     CLIENT = "client"
     KEY = "key"
+    VIEW = "view of a key"
     ROTATE = "rotate"
     SCRATCH = "scratch file"
     CONTROL_DIRECTORY = "control directory"
@@ -48,19 +50,27 @@ class Node:
     ref: KeyRef | None = None
     version: str = ""
     half: Half = Half.SECRET
+    view: View | None = None
 
     def __str__(self) -> str:
         return "/".join(self.path)
 
+    @property
+    def is_public(self) -> bool:
+        """Whether what it shows of a key is for everybody."""
+        return self.half is Half.PUBLIC or self.view is View.FP
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What `stat` shows of a node."""
+    """What `stat` shows of a node. *uid* and *gid* are None for the owner of the mount."""
 
     mode: int  # permission bits
     size: int
     mtime_ns: int
     nlink: int = 1  # 1 on a directory means: not counted
+    uid: int | None = None
+    gid: int | None = None
 
 
 ROOT: Final = Node(Kind.ROOT, ())
@@ -81,6 +91,12 @@ def key_node(ref: KeyRef, version: str, half: Half) -> Node:
     """The file of one half of one version."""
     path = (ref.purpose.name, ref.client_label, key_label(version, half))
     return Node(Kind.KEY, path, ref.purpose, ref, version, half)
+
+
+def view_node(ref: KeyRef, version: str, half: Half, view: View) -> Node:
+    """The file that shows one half of one version in another form."""
+    path = (ref.purpose.name, ref.client_label, view_label(version, half, view))
+    return Node(Kind.VIEW, path, ref.purpose, ref, version, half, view)
 
 
 def rotate_node(ref: KeyRef) -> Node:

@@ -3,22 +3,21 @@
 import errno
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
 
 import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
-from keyfs.core.policy import READ, SEARCH, WRITE, Ownership, may
+from keyfs.core.policy import READ, SEARCH, WRITE, Ownership
 from keyfs.core.scratch import Scratch
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import METADATA_WITHIN_S, replies, swallows
-from keyfs.fs.scene import NAME_MAX, caller, process_of, text_of
-
-STATE_XATTR: Final = b"user.keyfs.state"
+from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, replies, swallows
+from keyfs.fs.scene import NAME_MAX, process_of, text_of
+from keyfs.fs.xattrs import ATTRIBUTES, OURS
 
 
 class AttributeHandlers(Refusals):
@@ -71,7 +70,7 @@ class AttributeHandlers(Refusals):
         facts = self._scene.facts(node)
         # `install` and `mv` set the mode of what they have just written, and fail if they may not.
         if not self._is_writer(node, ctx.pid):
-            _refuse_change(attr, fields, facts, self._scene.owner_of(node))
+            _refuse_change(attr, fields, facts, self._scene.owner_of(facts))
         if fields.update_size:
             self._scene.demand(ctx, node, WRITE)
             if fh is not None and self._scene.handles.is_writing(fh):
@@ -85,25 +84,37 @@ class AttributeHandlers(Refusals):
         """Permission, by the rules of `keyfs.core.policy`."""
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
-        return may(
-            caller(ctx),
-            self._scene.owner_of(node),
-            self._scene.facts(node).mode,
-            mode & (READ | WRITE | SEARCH),
-        )
+        return self._scene.grants(ctx, self._scene.facts(node), mode & (READ | WRITE | SEARCH))
 
-    @replies(METADATA_WITHIN_S)
+    @replies(READ_WITHIN_S)
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """`user.keyfs.state`: whether what is served is fresh. Nothing else; ACLs are not supported."""
-        if name == STATE_XATTR:
-            self._scene.broker.freshness.look()
-            return self._scene.broker.freshness.state.encode()
-        raise FUSEError(pyfuse3.ENOATTR if name.startswith(b"user.") else errno.ENOTSUP)
+        """What `xattrs` knows of a node. All else is refused from memory: `ls -l` asks for each file."""
+        attribute = ATTRIBUTES.get(name)
+        if attribute is None:
+            raise FUSEError(pyfuse3.ENOATTR if name.startswith(b"user.") else errno.ENOTSUP)
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        if attribute.is_there(self._scene.broker, node):
+            with suppress(KeyNotFound):  # gone meanwhile, or only its bytes tell that there is none
+                return (await attribute.value(self._scene.broker, node)).encode()
+        raise FUSEError(pyfuse3.ENOATTR)
 
     @replies(METADATA_WITHIN_S)
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """The one that `getxattr` knows."""
-        return (STATE_XATTR,)
+        """The names of what `getxattr` knows of this node."""
+        await self._scene.broker.fresh()
+        node = self._scene.inodes.node(inode)
+        return [name for name, it in ATTRIBUTES.items() if it.is_there(self._scene.broker, node)]
+
+    @replies(METADATA_WITHIN_S)
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """ENOTSUP: `cp -p` and `install` accept that. What keyfs says of a key nobody else says."""
+        raise FUSEError(errno.EPERM if name.startswith(OURS) else errno.ENOTSUP)
+
+    @replies(METADATA_WITHIN_S)
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """There is nothing to remove."""
+        raise FUSEError(errno.EPERM if name.startswith(OURS) else pyfuse3.ENOATTR)
 
     @replies(METADATA_WITHIN_S)
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:

@@ -17,7 +17,10 @@ _FIXED: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CONTROL_DIRECTORY})
 
 
 def entry_attributes(node: Node, facts: Facts, inode: int, owner: Ownership) -> pyfuse3.EntryAttributes:
-    """The attributes of one node. The generation is always 0: a number means one path for ever."""
+    """The attributes of one node. The generation is always 0: a number means one path for ever.
+
+    *owner* is the node's own.
+    """
     attr = pyfuse3.EntryAttributes()
     attr.st_ino = inode
     attr.generation = 0

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import pyfuse3
 import trio
@@ -20,7 +19,7 @@ from keyfs.core.policy import READ, WRITE
 from keyfs.core.purposes import Purpose
 from keyfs.core.scratch import Scratch
 from keyfs.core.secret import Secret
-from keyfs.core.tree import Facts, Kind, Node, is_key_label, key_node
+from keyfs.core.tree import Kind, Node, is_key_label, key_node
 from keyfs.errors import AccessDenied, InvalidMaterial, InvalidName, KeyExists, OperationRefused
 from keyfs.fs.handles import WriteHandle, file_info
 from keyfs.fs.refusals import Refusals
@@ -28,7 +27,6 @@ from keyfs.fs.replies import METADATA_WITHIN_S, WRITE_WITHIN_S, replies
 from keyfs.fs.scene import process_of, text_of
 from keyfs.logs import event
 
-NEW_FILE: Final = Facts(mode=0o600, size=0, mtime_ns=0)
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +50,8 @@ class NameHandlers(Refusals):
         staged = await self._scene.broker.changes.stage(node, truncate=True)
         self._scene.removed.clear(node.path, process)
         self._scene.writers.set(node.path, process, trio.current_time())
-        info = file_info(self._scene.handles.add(WriteHandle(node, staged, NEW_FILE, ctx.pid)))
+        facts = self._scene.broker.tree.new_file_facts(ref)
+        info = file_info(self._scene.handles.add(WriteHandle(node, staged, facts, ctx.pid)))
         return info, self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
 
     @replies(WRITE_WITHIN_S)
@@ -191,11 +190,12 @@ class NameHandlers(Refusals):
             with await self._bytes_of(source) as material, _as_refusals():
                 changes.write(node, staged, 0, material.reveal())
                 await changes.commit(node, staged)
-        handle = WriteHandle(node, staged, NEW_FILE, ctx.pid, scratch)
         if scratch is None:
             staged.wipe()
         else:
             # Who still has it open goes on writing to what it has become.
+            facts = self._scene.broker.tree.new_file_facts(scratch.ref)
+            handle = WriteHandle(node, staged, facts, ctx.pid, scratch)
             self._scene.handles.redirect(scratch, handle)
             self._scene.scratches.remove(scratch)
         self._scene.removed.clear(node.path, process)

@@ -1,9 +1,6 @@
 """What a key store mounted as files does not do, each with one honest errno from memory."""
 
-from errno import ENOTSUP
-
 import pyfuse3
-from pyfuse3 import ENOATTR, FUSEError
 
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.policy import Ownership
@@ -17,7 +14,7 @@ class Refusals(pyfuse3.Operations):
 
     Args:
         broker: what answers.
-        owner: who owns every file.
+        owner: who owns every file of which no rule says who does.
     """
 
     enable_writeback_cache = False
@@ -47,13 +44,3 @@ class Refusals(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """No hard links."""
         raise OperationRefused("a key store holds only keys")
-
-    @replies(METADATA_WITHIN_S)
-    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """ENOTSUP: `cp -p` and `install` accept that."""
-        raise FUSEError(ENOTSUP)
-
-    @replies(METADATA_WITHIN_S)
-    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        """No extended attributes."""
-        raise FUSEError(ENOATTR)

@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyfuse3
 import trio
@@ -29,6 +29,7 @@ from keyfs.fs.polls import Polls
 from keyfs.logs import event
 
 NAME_MAX: Final = CLIENT_ID_MAX  # one more than on most media: Redis keeps such a key, so it has to open
+VIEW_REFUSAL: Final = "a view only shows a key: write to current"
 _GROUPS: Final = re.compile(rb"^Groups:(.*)$", re.MULTILINE)
 _PROCESS: Final = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Scene:
 
     Args:
         broker: what answers.
-        owner: who owns every file.
+        owner: who owns every file of which no rule says who does.
     """
 
     def __init__(self, broker: KeyBroker, owner: Ownership) -> None:
@@ -62,7 +63,9 @@ class Scene:
         """
         if node.kind is Kind.SCRATCH:
             scratch = self.scratches.of(node)
-            return Facts(scratch.mode, len(scratch.buffer), scratch.mtime_ns)
+            return Facts(
+                scratch.mode, len(scratch.buffer), scratch.mtime_ns, uid=scratch.uid, gid=scratch.gid
+            )
         try:
             return self.broker.tree.facts(node)
         except KeyNotFound:
@@ -117,18 +120,18 @@ class Scene:
 
     def attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         """The attributes of a node for the kernel."""
-        return entry_attributes(node, facts, inode, self.owner_of(node))
+        return entry_attributes(node, facts, inode, self.owner_of(facts))
 
-    def owner_of(self, node: Node) -> Ownership:
-        """Who owns a node.
+    def owner_of(self, facts: Facts) -> Ownership:
+        """Who owns a node."""
+        return Ownership(
+            self.owner.uid if facts.uid is None else facts.uid,
+            self.owner.gid if facts.gid is None else facts.gid,
+        )
 
-        Raises:
-            KeyNotFound: it is a scratch file that is gone.
-        """
-        if node.kind is Kind.SCRATCH:
-            scratch = self.scratches.of(node)
-            return Ownership(scratch.uid, scratch.gid)
-        return self.owner
+    def grants(self, ctx: pyfuse3.RequestContext, facts: Facts, want: int) -> bool:
+        """Whether the bits of a node let the caller do what it wants."""
+        return may(caller(ctx), self.owner_of(facts), facts.mode, want)
 
     def demand(self, ctx: pyfuse3.RequestContext, node: Node, want: int) -> None:
         """Refuse, and say so in the log, what the bits do not grant.
@@ -136,10 +139,13 @@ class Scene:
         Raises:
             FUSEError: EACCES.
         """
-        if may(caller(ctx), self.owner_of(node), self.facts(node).mode, want):
+        if self.grants(ctx, self.facts(node), want):
             return
         what = {READ: "read", WRITE: "write", SEARCH: "search"}[want]
-        event(_log, logging.WARNING, "access.denied", path=str(node), want=what, uid=ctx.uid, pid=ctx.pid)
+        denied: dict[str, Any] = {"path": str(node), "want": what, "uid": ctx.uid, "pid": ctx.pid}
+        if want == WRITE and node.kind is Kind.VIEW:
+            denied["reason"] = VIEW_REFUSAL
+        event(_log, logging.WARNING, "access.denied", **denied)
         raise FUSEError(errno.EACCES)
 
 

@@ -61,6 +61,16 @@ def check_pem(data: bytes) -> None:
             raise InvalidMaterial(f"PEM block {number} does not hold what it says")
 
 
+def pem_blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The label and the text of each block in *data*, lines around them left out.
+
+    Raises:
+        InvalidMaterial: one of them is cut off.
+    """
+    for block in _blocks(data):
+        yield block.label, bytes(block)
+
+
 def _blocks(data: bytes) -> Iterator[_Block]:
     block: _Block | None = None
     for line in data.splitlines():

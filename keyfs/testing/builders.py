@@ -13,6 +13,7 @@ from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
+from keyfs.core.policy import Policy
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import rfc3339
 from keyfs.layout.base import Layout
@@ -123,14 +124,19 @@ def full_medium() -> Medium:
 
 
 def broker_on(
-    keys: KeyStore, writer: RingWriter, *, is_writable: bool = True, may_destroy: bool = False
+    keys: KeyStore,
+    writer: RingWriter,
+    *,
+    is_writable: bool = True,
+    may_destroy: bool = False,
+    policy: Policy | None = None,
 ) -> KeyBroker:
     """A broker as a mount has it, with a tree that shows `.keyfs` too."""
     info = MountInfo("0", 1, "/m", "memory:", "v1", not is_writable, rfc3339(NOON_NS))
     freshness = Freshness(keys)
     outcomes = Outcomes(lambda: NOON_NS)
     shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
-    tree = Tree(keys, shown, is_writable=is_writable, started_ns=NOON_NS)
+    tree = Tree(keys, shown, is_writable=is_writable, started_ns=NOON_NS, policy=policy)
     return KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, may_destroy))
 
 

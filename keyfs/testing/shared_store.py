@@ -11,7 +11,7 @@ from keyfs import app
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import Half, parse_key_ref
-from keyfs.fs.attribute_handlers import STATE_XATTR
+from keyfs.fs.xattrs import STATE
 from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.mounted import mounted, run_keyfs
 
@@ -78,7 +78,7 @@ class Mount:
         """What every place says that tells whether keys are fresh."""
         lines = (self.path / ".keyfs" / "status").read_text().splitlines()
         said = {line.removeprefix("state: ") for line in lines if line.startswith("state: ")}
-        return {*said, str(self.status()["state"]), os.getxattr(self.path, STATE_XATTR).decode()}
+        return {*said, str(self.status()["state"]), os.getxattr(self.path, STATE).decode()}
 
     def logged(self, *words: str) -> list[str]:
         """The lines of the daemon's log that hold all *words*."""
