@@ -9,7 +9,9 @@ import pytest
 
 from keyfs.cli.exitcodes import BUG, EXIT_CODES, FINDINGS, INTERRUPTED, OK, USAGE
 from keyfs.cli.main import exit_code
-from keyfs.config import load
+from keyfs.config import FileSettings, load
+from keyfs.fs.xattrs import ATTRIBUTES, OURS
+from keyfs.rules import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -101,12 +103,44 @@ def test_every_command_in_a_shell_block_is_there() -> None:
             assert os.access(ROOT / line.split()[0], os.X_OK), line
 
 
-def test_the_configuration_examples_are_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", blocks("toml"), ids=lambda text: text.split()[0])
+def test_a_configuration_example_is_accepted(tmp_path: Path, example: str) -> None:
     path = tmp_path / "keyfs.toml"
-    path.write_text("\n".join(blocks("toml")), encoding="utf-8")
+    path.write_text(example, encoding="utf-8")
     settings = load(str(path))
-    assert settings.store == "dir:/var/lib/acra/keys"
-    assert [purpose.name for purpose in settings.own_purposes()] == ["db-password", "disk", "tls"]
+    assert settings != FileSettings()
+    own = [purpose.name for purpose in settings.own_purposes()]
+    assert own == (["db-password", "disk", "tls"] if "[purpose.tls]" in example else [])
+
+
+def rows(head: str) -> dict[str, list[str]]:
+    """The rows of the table with this head, by their first column, without backquotes."""
+    lines = README.partition(f"\n{head}\n")[2].splitlines()[1:]
+    table = [line.replace("`", "").strip("|").split(" | ") for line in lines[: lines.index("")]]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in table}
+
+
+def test_the_table_of_presets_is_that_of_the_code() -> None:
+    documented = rows("| preset | owner | mode | what the program wants |")
+    assert {name: row[:2] for name, row in documented.items()} == {
+        name: [preset.owner or "the mount's", f"{preset.mode:04o}"] for name, preset in PRESETS.items()
+    }
+
+
+def test_the_table_of_attributes_is_that_of_the_code() -> None:
+    documented = rows("| `user.keyfs.…` | on | value |")
+    assert sorted(documented) == sorted(name.removeprefix(OURS).decode() for name in ATTRIBUTES)
+
+
+def test_the_table_of_views_names_each() -> None:
+    documented = " ".join(rows("| file | of | holds |"))
+    assert sorted(re.findall(r"\.(\w+)(?=[ ,]|$)", documented.replace(".pub", ""))) == [
+        "b64",
+        "fp",
+        "hex",
+        "pem",
+        "pem",
+    ]
 
 
 def test_the_exit_code_table_is_that_of_the_code() -> None:

@@ -52,7 +52,7 @@ def test_the_file_can_say_what_the_options_can() -> None:
     of_one_call |= {"old", "new", "dry_run", "wrap", "create"}
     names = {param.values[0].name for param in OPTIONS if isinstance(param.values[0], click.Option)}
     # What is no one setting stands in tables, and nowhere else.
-    assert set(config.FileSettings.__struct_fields__) - {config.PURPOSE} == names - of_one_call - {
+    assert set(config.FileSettings.__struct_fields__) - {*config.TABLES} == names - of_one_call - {
         "foreground",
         "options",
     }

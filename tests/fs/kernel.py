@@ -11,7 +11,7 @@ from typing import Any, cast
 import pyfuse3
 import pytest
 
-from keyfs.core.policy import Ownership
+from keyfs.core.policy import Ownership, Policy
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.testing.builders import Keys, broker_on
 
@@ -128,9 +128,9 @@ class Kernel:
         return await self.operations.setattr(inode, attr, cast("Any", given), fh, self.ctx)
 
 
-def kernel_on(keys: Keys, *, is_writable: bool = True) -> Kernel:
+def kernel_on(keys: Keys, *, is_writable: bool = True, policy: Policy | None = None) -> Kernel:
     """A mount of *keys*, with nobody between the caller and the handlers."""
-    broker = broker_on(keys.keys, keys.writer, is_writable=is_writable)
+    broker = broker_on(keys.keys, keys.writer, is_writable=is_writable, policy=policy)
     return Kernel(KeyfsOperations(broker, Ownership(OWNER_UID, OWNER_GID)))
 
 

@@ -15,8 +15,10 @@ from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, parse_key_ref
+from keyfs.core.policy import Policy
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Node, key_node, rotate_node
+from keyfs.core.views import View
 from keyfs.layout.v1 import LayoutV1
 from keyfs.offload import Offload
 from keyfs.seal.protection import Protections
@@ -125,6 +127,25 @@ async def test_a_file_that_was_written_through_the_mount_is_not_told(scene: Scen
     await scene.write(key_node(ALICE, CURRENT, Half.SECRET), b"w" * 32)
     assert await settled(scene) == [{"storage-sym/alice/current.pub"}]
     assert scene.store.seen == []
+
+
+@pytest.mark.parametrize("views", [{"fp"}, {"hex", "pem"}], ids=["fp", "hex and pem"])
+async def test_the_views_of_what_is_current_are_told_with_it(scene: Scene, views: set[str]) -> None:
+    scene.broker.tree.policy = Policy(views=frozenset(map(View, views)))
+    scene.others.rotate(PAIR)
+    told = set().union(*await settled(scene))
+    forms = {"fp"} if views == {"fp"} else {"hex", "pem", "pub.hex", "pub.pem"}
+    assert {f"storage/alice/current.{form}" for form in forms} <= told
+    assert len(told) == 4 + len(forms)  # none of what retired
+
+
+async def test_the_views_of_a_file_that_was_written_through_the_mount_are_told(scene: Scene) -> None:
+    """The kernel told of that file alone."""
+    scene.broker.tree.policy = Policy(views=frozenset(View))
+    await scene.write(key_node(ALICE, CURRENT, Half.SECRET), b"w" * 32)
+    told = set().union(*await settled(scene))
+    assert {f"storage-sym/alice/current.{form}" for form in ("b64", "hex")} <= told
+    assert "storage-sym/alice/current" not in told
 
 
 async def test_one_that_is_slow_to_be_told_holds_up_no_change(scene: Scene) -> None:

@@ -162,5 +162,5 @@ async def test_a_refusal_is_one_honest_errno(kernel: Kernel, keys: Keys, request
     assert keys.versions(STORAGE_SYM) == before
 
 
-async def test_there_are_no_extended_attributes(kernel: Kernel) -> None:
+async def test_the_root_has_one_extended_attribute(kernel: Kernel) -> None:
     assert list(await kernel.operations.listxattr(1, kernel.ctx)) == [b"user.keyfs.state"]

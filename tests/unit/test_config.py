@@ -19,6 +19,18 @@ legacy = true
 log-level = "debug"
 log-file = "/var/log/keyfs.log"
 serve-stale = "90s"
+views = "b64"
+
+[[rule]]
+purpose = "storage"
+client = "a*"
+preset = "postgres"
+owner = 70
+group = "ssl-cert"
+mode = "0640"
+views = "all"
+
+[[rule]]
 """
 
 
@@ -48,6 +60,19 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
         log_level="debug",
         log_file="/var/log/keyfs.log",
         serve_stale="90s",
+        views="b64",
+        rule=(
+            config.RuleSettings(
+                purpose="storage",
+                client="a*",
+                preset="postgres",
+                owner=70,
+                group="ssl-cert",
+                mode="0640",
+                views="all",
+            ),
+            config.RuleSettings(),
+        ),
     )
 
 
@@ -75,6 +100,16 @@ def test_a_section_is_an_unknown_key(tmp_path: Path) -> None:
         ("allow-other = 1", "'allow-other' must be true or false"),
         ("log-file = true", "'log-file' must be a text in quotes"),
         ('store = ["redis://:hunter2@db"]', "'store' must be a text in quotes"),
+        ('rule = "x"', "'rule' must be tables: write [[rule]]"),
+        ('[rule]\nowner = "x"', "'rule' must be tables: write [[rule]]"),
+        ("rule = [7]", "'rule' must be tables: write [[rule]]"),
+        ("[[rule]]\nmode = 0o640", "rule 1: 'mode' must be a text in quotes"),
+        ("[[rule]]\n[[rule]]\nowner = true", "rule 2: 'owner' must be a text in quotes or a whole number"),
+        ("[[rule]]\ngroup = 7.5", "rule 1: 'group' must be a text in quotes or a whole number"),
+        (
+            "[[rule]]\nclients = 'a'",
+            "rule 1: unknown key 'clients'; known: client, group, mode, owner, preset, ",
+        ),
     ],
 )
 def test_a_wrong_type_is_named_without_the_value(tmp_path: Path, line: str, words: str) -> None:
