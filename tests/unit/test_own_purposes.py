@@ -72,7 +72,7 @@ def test_without_tables_there_are_none(tmp_path: Path) -> None:
         ([], "kind is missing: use one of opaque, pem, symmetric, password"),
         (['kind = "PEM"'], "kind cannot be 'PEM'"),
         (["kind = 7"], "'kind' must be a text in quotes"),
-        (['kind = "pem"', "owner = 7"], "unknown key 'owner'"),
+        (['kind = "pem"', "owners = 7"], "unknown key 'owners'"),
         (
             ['kind = "pem"', 'newline = "strip"'],
             "newline cannot be 'strip': use one of raw, strip-one, reject",
