@@ -165,7 +165,8 @@ def test_a_damaged_blob_is_named_and_neither_it_nor_its_key_is_copied(
     path = root / "bobby_storage_sym"
     if version == "retired":
         path = min((root / "bobby_storage_sym.old").iterdir())
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     done = source.copy_to(Place(redis.unix_uri(), source.master_key))
     assert done.returncode == UNSEALED
     line, _ = done.stderr.decode().splitlines()
