@@ -20,6 +20,7 @@ from keyfs.core.policy import Ownership
 from keyfs.core.stamps import rfc3339
 from keyfs.custody import lock_memory
 from keyfs.fs.mount import Hooks, MountPlan, serve
+from keyfs.fs.notify import Notifier, notifier_of_environment
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
 from keyfs.master_keys import MasterKeys, hide_variables, patiently
@@ -34,6 +35,7 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         KeyfsError: as `open_keys`, `verify_master_key`, `serve`; before the mount nothing is mounted.
     """
     lock_memory()
+    notifier = notifier_of_environment()  # before anything is started that should not speak for us
     if access.master_key is not None:
         hide_variables(access.master_key)  # before anything is started that should not have them
     keys, writer, master_keys = open_renewable(access)
@@ -50,10 +52,29 @@ def run_service(plan: MountPlan, access: Access, on_ready: Callable[[], None]) -
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
         with closing(Outsider()) as outsider:
-            hooks = Hooks(on_ready, _Renewal(keys, access, master_keys))
+            hooks = _hooks(plan, on_ready, _Renewal(keys, access, master_keys), notifier)
             serve(plan, operations, broker, watch, outsider, hooks)
     finally:
         keys.close()
+
+
+def _hooks(
+    plan: MountPlan, on_ready: Callable[[], None], renew: Callable[[], None], notifier: Notifier
+) -> Hooks:
+    """What a mount calls, with what a service manager is to hear of it."""
+
+    def ready() -> None:
+        on_ready()
+        notifier.tell("READY=1", f"STATUS=mounted at {plan.place or plan.mountpoint}")
+
+    def reload() -> None:
+        notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            renew()
+        finally:
+            notifier.tell("READY=1")
+
+    return Hooks(ready, reload, notifier)
 
 
 class _Renewal:
@@ -87,7 +108,7 @@ def _info(plan: MountPlan, keys: KeyStore, started_ns: int) -> MountInfo:
     return MountInfo(
         version=version("keyfs"),
         pid=os.getpid(),
-        mountpoint=plan.mountpoint,
+        mountpoint=plan.place or plan.mountpoint,
         store=keys.store.describe(),
         layout=keys.layout.name,
         read_only=plan.read_only,
