@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import select
 import shutil
 import stat
 from pathlib import Path
@@ -30,7 +31,7 @@ def check_passed(mountpoint: str) -> None:
     """Nothing, if the descriptor is one of `/dev/fuse`.
 
     Raises:
-        MountFailed: it is not open, or another file.
+        MountFailed: it is not open, or another file, or nothing is mounted with it.
     """
     number = int(mountpoint.rpartition("/")[2])
     try:
@@ -39,6 +40,10 @@ def check_passed(mountpoint: str) -> None:
         raise MountFailed(f"{mountpoint} is not open: pass the descriptor of the mount on to keyfs") from None
     if not stat.S_ISCHR(found.st_mode) or found.st_rdev != DEVICE_NUMBER:
         raise MountFailed(f"{mountpoint} is not {DEVICE}: pass the descriptor with which the mount was made")
+    poll = select.poll()
+    poll.register(number, 0)
+    if poll.poll(0):  # an error, as fuse(4) has it for a descriptor without a connection
+        raise MountFailed(f"nothing is mounted with {mountpoint}: make the mount first, then start keyfs")
 
 
 def check_mountpoint(mountpoint: str) -> str:
