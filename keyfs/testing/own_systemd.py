@@ -72,9 +72,17 @@ class Systemd:
         """What was said before it began."""
         return (self.place / "boot.log").read_text()
 
+    def pids(self) -> list[str]:
+        """The number of its process, seen from outside; none before it is there."""
+        return Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+
+    def is_listening(self) -> bool:
+        """Whether `systemctl` reaches it."""
+        return any(Path(f"/proc/{pid}/root/run/systemd/private").exists() for pid in self.pids())
+
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command beside it, in its namespaces."""
-        pid = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0]
+        [pid] = self.pids()
         return subprocess.run(  # noqa: S603 - a test's own command
             ["nsenter", "-t", pid, *ENTERED, "--", *command],  # noqa: S607 - as found by PATH
             capture_output=True,
@@ -142,8 +150,10 @@ def booted(place: Path, preparation: str) -> Iterator[Systemd]:
             stdout=log,
             stderr=log,
         )
+        systemd = Systemd(process, place)
         try:
-            yield Systemd(process, place)
+            wait_until(lambda: systemd.has_ended() or systemd.is_listening(), WITHIN_S)
+            yield systemd
         finally:
             process.kill()  # it takes systemd with it, and that everything else
             process.wait()

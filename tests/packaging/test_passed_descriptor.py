@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -112,8 +111,8 @@ master-key=file:/mnt/master.key,mounted-at=/mnt/mount,nofail
 # --- what is no such descriptor ---
 
 
-def refusal(store: LiveStore, *words: str, prelude: Mapping[str, str] | None = None) -> tuple[int, str]:
-    ran = run_keyfs("mount", *words, environment=store.environment | (prelude or {}))
+def refusal(store: LiveStore, *words: str) -> tuple[int, str]:
+    ran = run_keyfs("mount", *words, environment=store.environment)
     said = ran.stderr.decode()
     assert said.count("\n") == 1, said
     return ran.returncode, said.removeprefix("keyfs: ").rstrip("\n")
