@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,8 @@ APPLETS: Final = ("sh", "cat", "ls", "sha256sum", "sleep", "id", "grep")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PARENT: Final = "libpod_parent"  # podman makes this control group and leaves it
 # No right to raise limits, and no network: neither is needed.
-RUN: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=none")
+LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
+RUN: Final = (*LIMITS, "--network=none")
 HARDENED: Final = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 TO_MOUNT: Final = (*HARDENED, "--cap-add=SYS_ADMIN", "--device=/dev/fuse")
 
@@ -50,6 +52,19 @@ class Podman:
         ran = self.run(*words, within_s=within_s)
         assert ran.returncode == 0, (words, ran.stdout, ran.stderr[-2000:])
         return ran.stdout
+
+    def program(self) -> Path:
+        """A folder in which `podman` is this one, for programs that call it."""
+        folder = self.place / "bin"
+        folder.mkdir(exist_ok=True)
+        script = folder / "podman"
+        script.write_text(
+            f'#!/bin/sh\nexec {shlex.join([str(shutil.which("podman")), *self.command()[1:]])} "$@"\n'
+        )
+        script.chmod(0o755)
+        limits = ", ".join(f'"{limit.removeprefix("--ulimit=")}"' for limit in LIMITS)
+        (self.place / "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{limits}]\n")
+        return folder
 
     @contextmanager
     def container(self, *words: str) -> Iterator[str]:

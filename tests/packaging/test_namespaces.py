@@ -91,7 +91,7 @@ def test_an_ordinary_user_mounts_in_a_namespace_of_his_own(store: LiveStore, tmp
 
 
 def test_a_sandboxed_program_reads_the_mount_of_the_host(tmp_path: Path) -> None:
-    """It has no other file system than this one and a few programs, and no network, user or process of ours."""
+    """It has no other file system than this one, and no network, user or process of ours."""
     need("bwrap", "busybox")
     with live_store(tmp_path, "--allow-other") as store:
         store.make(LABEL)
