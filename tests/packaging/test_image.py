@@ -106,7 +106,7 @@ def compose(engine: Podman, place: Path, *words: str) -> str:
 def test_the_compose_file_serves_an_unprivileged_program_from_a_container(
     engine: Podman, store: LiveStore, tmp_path: Path
 ) -> None:
-    """It sees the mount of the other, a rotation, and the end; keys that are not its own stay closed to it."""
+    """It sees the mount of the other, and a rotation; keys that are not its own stay closed to it."""
     with shared_folder(tmp_path / "shared") as shared:
         (shared / "keys").mkdir()
         compose(engine, tmp_path, "--profile=keyfs", "up", "--detach", "--no-build")

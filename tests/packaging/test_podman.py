@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from passed import passed_descriptor
-from podman_site import TO_MOUNT, Podman, plain_root, podman, python_root, shared_folder
+from podman_site import RUN, TO_MOUNT, Podman, plain_root, podman, python_root, shared_folder
 
 from keyfs.fs.mounts import mount_at
 from keyfs.testing.live import LiveStore, new_live_store
@@ -124,15 +124,9 @@ def test_the_mountpoint_itself_for_a_volume(
     """As `docker run -v /keys:/keys:ro` has it. podman refuses a volume whose statfs fails."""
     with mounted_for(APP_USER, store, shared / "mnt"):
         volume = f"--volume={shared}/mnt:/keys:ro"
-        words = (
-            volume,
-            f"--user={APP_USER}",
-            "--rm",
-            "--ulimit=nofile=1024:1024",
-            "--ulimit=nproc=1024:1024",
-        )
+        words = (volume, f"--user={APP_USER}", "--rm", *RUN)
         command = ("sha256sum", f"/keys/{LABEL}/current")
-        said = engine.says("run", *words, "--network=none", "--rootfs", str(root), *command)
+        said = engine.says("run", *words, "--rootfs", str(root), *command)
         assert said.split(" ")[0] == digest(store)
 
 
