@@ -120,8 +120,7 @@ async def _serve(
                 nursery.start_soon(_expire, operations)
                 nursery.start_soon(_announce, read, plan.mountpoint, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
-                if plan.place is not None:
-                    operations.wake_watchers(plan.place, outsider)
+                _wake_watchers(operations, plan.place, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 nursery.cancel_scope.cancel()
             hooks.notifier.tell("STOPPING=1")
@@ -187,6 +186,11 @@ async def _renew(renew: Callable[[], None], one_at_a_time: trio.CapacityLimiter)
         event(_log, logging.WARNING, "master_key.kept", reason=str(exc))
     else:
         event(_log, logging.INFO, "master_key.renewed")
+
+
+def _wake_watchers(operations: KeyfsOperations, place: str | None, outsider: Outsider) -> None:
+    if place is not None:
+        operations.wake_watchers(place, outsider)
 
 
 def _read(outsider: Outsider, place: str | None) -> int:

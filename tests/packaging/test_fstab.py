@@ -94,7 +94,7 @@ def test_every_option_of_keyfs_is_understood(store: LiveStore) -> None:
     """In any order, and without a pattern or a space in a value being taken for one."""
     script = """
 cp -p master.key "a  *"
-options="log-level=info,log-file=$PLACE/log,serve-stale=5m,,wait=1s,legacy"
+options="log-level=info,log-file=$PLACE/log,serve-stale=5m,,wait=1s,legacy,allow-destroy"
 mount.fuse.keyfs "dir:$PLACE/keys" mount -n -o "master-key=file:$PLACE/a  *" -v -s -o "$options" -t fuse.keyfs
 sha256sum < $KEY | cut -d' ' -f1
 grep -c mount.ready log
