@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,8 @@ CGROUPS: Final = Path("/sys/fs/cgroup")
 PARENT: Final = "libpod_parent"  # podman makes this control group and leaves it
 # No right to raise limits, and no network: neither is needed.
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
-RUN: Final = (*LIMITS, "--network=none")
+NO_NETWORK: Final = "--network=none"
+RUN: Final = (*LIMITS, NO_NETWORK)
 HARDENED: Final = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 TO_MOUNT: Final = (*HARDENED, "--cap-add=SYS_ADMIN", "--device=/dev/fuse")
 
@@ -53,23 +53,10 @@ class Podman:
         assert ran.returncode == 0, (words, ran.stdout, ran.stderr[-2000:])
         return ran.stdout
 
-    def program(self) -> Path:
-        """A folder in which `podman` is this one, for programs that call it."""
-        folder = self.place / "bin"
-        folder.mkdir(exist_ok=True)
-        script = folder / "podman"
-        script.write_text(
-            f'#!/bin/sh\nexec {shlex.join([str(shutil.which("podman")), *self.command()[1:]])} "$@"\n'
-        )
-        script.chmod(0o755)
-        limits = ", ".join(f'"{limit.removeprefix("--ulimit=")}"' for limit in LIMITS)
-        (self.place / "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{limits}]\n")
-        return folder
-
     @contextmanager
     def container(self, *words: str) -> Iterator[str]:
         """A container in the background, by number; ended when it is no longer needed."""
-        number = self.says("run", "--detach", *RUN, *words).strip()
+        number = self.says("run", "--detach", *LIMITS, *words).strip()
         try:
             yield number
         finally:

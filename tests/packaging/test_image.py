@@ -1,14 +1,14 @@
 """The image: built for real from a Debian made here, and run as packaging/compose.yaml does."""
 
 import hashlib
-import os
 import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from podman_site import CGROUPS, LIMITS, RUN, Podman, podman, shared_folder
+from compose_words import run_words, services
+from podman_site import LIMITS, RUN, Podman, podman, shared_folder
 
 from keyfs.fs.mounts import mount_at
 from keyfs.testing.live import LiveStore, new_live_store
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800), pytest.mark.usefixtur
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """With the image, which was built without asking anybody for its base."""
-    need("debootstrap", "tar", "podman-compose")
+    need("debootstrap", "tar")
     place = tmp_path_factory.mktemp("image")
     with podman(place / "state") as made:
         subprocess.run(
@@ -83,39 +83,22 @@ def test_it_has_what_is_needed_to_run_and_nothing_to_build_or_test(engine: Podma
     assert engine.run("run", "--rm", *RUN, "--entrypoint=gcc", IMAGE).returncode != 0
 
 
-def compose(engine: Podman, place: Path, *words: str) -> str:
-    """Run podman-compose with the file of packaging/, and this machine's folders in it."""
-    variables = {
-        "PATH": f"{engine.program()}:{os.environ['PATH']}",
-        "CONTAINERS_CONF": f"{engine.place}/containers.conf",
-        "KEYFS_FOLDER": f"{place}/shared",
-        "STORE_FOLDER": str(place),
-    }
-    ran = subprocess.run(
-        ["podman-compose", "--file", ROOT / "packaging/compose.yaml", *words],
-        env=os.environ | variables,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
 def test_the_compose_file_serves_an_unprivileged_program_from_a_container(
     engine: Podman, store: LiveStore, tmp_path: Path
 ) -> None:
     """It sees the mount of the other, and a rotation; keys that are not its own stay closed to it."""
     with shared_folder(tmp_path / "shared") as shared:
         (shared / "keys").mkdir()
-        compose(engine, tmp_path, "--profile=keyfs", "up", "--detach", "--no-build")
-        try:
+        said = services({"KEYFS_FOLDER": str(shared), "STORE_FOLDER": str(tmp_path)})
+        keeper = run_words(said["keyfs"], IMAGE)
+        with (
+            engine.container(*run_words(said["app"], BASE)) as app,
+            engine.container(*keeper) as keyfs,
+        ):
             waited = run_keyfs("wait", "--for", shared / "keys" / PUBLIC, environment={})
-            assert waited.returncode == 0, (waited.stderr, engine.says("ps", "--all"))
+            assert waited.returncode == 0, (waited.stderr, engine.run("logs", keyfs))
             mine = (shared / "keys" / LABEL / "current").read_bytes()
             assert hashlib.sha256(mine).hexdigest() == digest(store)
-            [app] = engine.says("ps", "--quiet", "--filter=name=app").split()
             for _ in range(2):
                 seen = engine.inside(app, "sha256sum", f"/run/keyfs/keys/{PUBLIC}").stdout.split(" ")[0]
                 assert seen == hashlib.sha256((shared / "keys" / PUBLIC).read_bytes()).hexdigest()
@@ -123,7 +106,6 @@ def test_the_compose_file_serves_an_unprivileged_program_from_a_container(
             refused = engine.inside(app, "cat", f"/run/keyfs/keys/{LABEL}/current")
             assert (refused.stdout, "Permission denied" in refused.stderr) == ("", True)
             assert engine.inside(app, "id", "-u").stdout == "1000\n"
-        finally:
-            compose(engine, tmp_path, "--profile=keyfs", "down")
+            assert engine.run("healthcheck", "run", keyfs).returncode == 0
+            engine.says("stop", "--time=10", keyfs)
         assert mount_at(str(shared / "keys")) is None
-    assert not [path for path in CGROUPS.glob("*/libpod_parent/*/cgroup.procs") if path.read_text()]

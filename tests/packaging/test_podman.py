@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from passed import passed_descriptor
-from podman_site import RUN, TO_MOUNT, Podman, plain_root, podman, python_root, shared_folder
+from podman_site import NO_NETWORK, RUN, TO_MOUNT, Podman, plain_root, podman, python_root, shared_folder
 
 from keyfs.fs.mounts import mount_at
 from keyfs.testing.live import LiveStore, new_live_store
@@ -97,7 +97,7 @@ def test_a_container_reads_keys_through_rotations_and_restarts(
 
     volume = f"--volume={shared}:/keys:ro,rslave"
     with engine.container(
-        f"--user={APP_USER}", "--read-only", volume, "--rootfs", str(root), "/bin/sleep", "600"
+        NO_NETWORK, f"--user={APP_USER}", "--read-only", volume, "--rootfs", str(root), "/bin/sleep", "600"
     ) as number:
         assert read() == ""
         with mounted_for(APP_USER, store, shared / "mnt"):
@@ -150,7 +150,7 @@ def test_keys_from_a_container_are_seen_by_the_host_and_by_another_container(
         *mount,
     ]
     volume = f"--volume={shared}:/keys:ro,rslave"
-    app = ("--user=0", "--read-only", volume, "--rootfs", str(root), "/bin/sleep", "600")
+    app = (NO_NETWORK, "--user=0", "--read-only", volume, "--rootfs", str(root), "/bin/sleep", "600")
     with engine.container(*app) as reader, engine.container(*keyfs) as keeper:
         waited = run_keyfs("wait", "--for", shared / "mnt" / LABEL / "current", environment={})
         assert waited.returncode == 0, (waited.stderr, engine.run("logs", keeper))
