@@ -8,7 +8,6 @@ import errno
 import fcntl
 import os
 import struct
-from pathlib import Path
 from typing import Final, Literal
 
 from keyfs.errors import MountFailed
@@ -57,14 +56,16 @@ def guard(path: str) -> Guard:
         raise MountFailed(
             f"only root can mount on a guarded directory, so only root can guard one: sudo keyfs guard {path}"
         )
-    file = Path(path) / GUARD_FILE
+    file = os.path.join(path, GUARD_FILE)
     try:
-        if guard_of(path) != "immutable":
-            file.write_text(TEXT, encoding="ascii")
-            file.chmod(0o444)
-            os.chmod(path, 0)
-            _set_immutable(os.fspath(file), wanted=True)
-            _set_immutable(path, wanted=True)
+        found = guard_of(path)
+        if found == "immutable":
+            return found
+        if found == "none":
+            _write(file)
+        os.chmod(path, 0)
+        _set_immutable(file, wanted=True)
+        _set_immutable(path, wanted=True)  # last: as long as it is not, this can be done again
         return guard_of(path)
     except OSError as exc:
         raise MountFailed(f"cannot guard {path}: {exc.strerror}") from exc
@@ -76,16 +77,24 @@ def unguard(path: str) -> None:
     Raises:
         MountFailed: the system refuses.
     """
-    file = Path(path) / GUARD_FILE
+    file = os.path.join(path, GUARD_FILE)
     try:
         if guard_of(path) == "none":
             return
         _set_immutable(path, wanted=False)
-        _set_immutable(os.fspath(file), wanted=False)
-        file.unlink()
+        _set_immutable(file, wanted=False)
         os.chmod(path, OPEN_MODE)
+        os.unlink(file)  # last: as long as it is there, this can be done again
     except OSError as exc:
         raise MountFailed(f"cannot take the guard of {path} away: {exc.strerror}") from exc
+
+
+def _write(file: str) -> None:
+    """A new file: what somebody has put there meanwhile is not written to."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    with os.fdopen(fd, "w", encoding="ascii") as opened:
+        os.fchmod(fd, 0o444)
+        opened.write(TEXT)
 
 
 def _flags(path: str) -> int:

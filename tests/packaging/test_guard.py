@@ -16,7 +16,6 @@ from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.other_user import beside_nobody
 
 LABEL = "storage-sym/alice"
-TMPFS = "mkdir plain; mount -t tmpfs -o mode=755 none plain; "
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can guard a mountpoint")
 
@@ -145,6 +144,33 @@ ls -A mount
         "warning  mountpoint: /mnt/mount is guarded by its mode alone: root can write there before the mount",
         "alice",
     ]
+
+
+def test_what_was_interrupted_is_made_again(store: LiveStore) -> None:
+    """The guard, and its removal: each step of them leaves what the same command takes on from."""
+    guarded(store)
+    file = store.mountpoint / GUARD_FILE
+    subprocess.run(["chattr", "-f", "-i", store.mountpoint], check=False)
+    store.mountpoint.chmod(0o755)
+    assert guarded(store).startswith("guarded")
+    assert stat.S_IMODE(store.mountpoint.stat().st_mode) == 0
+    subprocess.run(["chattr", "-f", "-i", store.mountpoint, file], check=False)
+    store.mountpoint.chmod(0o755)
+    assert run_keyfs("guard", "--remove", store.mountpoint, environment={}).returncode == 0
+    assert os.listdir(store.mountpoint) == []
+
+
+def test_a_link_of_that_name_is_not_written_through(store: LiveStore, tmp_path: Path) -> None:
+    """Else who owns the directory would have root write, and change modes, where it points to."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "mine").chmod(0o600)
+    (store.mountpoint / GUARD_FILE).symlink_to(tmp_path / "mine")
+    ran = run_keyfs("guard", store.mountpoint, environment={})
+    assert (ran.returncode, ran.stdout) == (19, b"")
+    assert b"Too many levels of symbolic links" in ran.stderr
+    assert ((tmp_path / "mine").read_text(), (tmp_path / "mine").stat().st_mode & 0o777) == ("mine", 0o600)
+    (store.mountpoint / GUARD_FILE).unlink()
+    store.mountpoint.chmod(0o755)
 
 
 def test_a_guard_that_may_not_be_taken_away_stays(store: LiveStore) -> None:
