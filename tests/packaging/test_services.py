@@ -15,8 +15,8 @@ KEYS = "/run/keyfs/keys"  # where the example units mount
 PREPARATION = """
 mkdir -p /run/keyfs/served /run/keyfs/keys /run/credstore.encrypted
 systemd-creds setup
-systemd-creds encrypt --with-key=host --name=acra_master_key "$PLACE/master.key" \\
-    /run/credstore.encrypted/acra_master_key
+{ cat "$PLACE/master.key"; echo; } | systemd-creds encrypt --with-key=host --name=acra_master_key \\
+    - /run/credstore.encrypted/acra_master_key
 """
 SERVICE = "keyfs@run-keyfs-served.service"
 SERVED = "/run/keyfs/served"

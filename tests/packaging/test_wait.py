@@ -12,6 +12,7 @@ import pytest
 
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
+from keyfs.testing.other_user import beside_nobody
 from keyfs.testing.waiting import wait_until
 
 LABEL = "storage-sym/alice"
@@ -88,6 +89,19 @@ def test_nothing_is_mounted(store: LiveStore) -> None:
     path = store.mountpoint / LABEL / "current"
     said = f"{path} cannot be opened (No such file or directory), and no keyfs is mounted above it"
     assert refusal(path) == (20, f"{said}: see keyfs status")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes user, which needs root")
+def test_a_mount_of_somebody_else_is_closed(store: LiveStore, tmp_path: Path) -> None:
+    """Without --allow-other. The reason is told, when the time is over."""
+    script = """
+"$PYTHON" -m keyfs mount mount
+keyfs wait --for /mnt/mount/storage-sym/alice/current --timeout 0 || echo $?
+"$PYTHON" -m keyfs umount mount
+"""
+    ran = beside_nobody(tmp_path, script)
+    assert ran.stdout == "10\n", ran.stderr
+    assert ran.stderr == "keyfs: /mnt/mount/storage-sym/alice/current cannot be opened: Permission denied\n"
 
 
 def test_a_mount_that_hangs_does_not_hang_us(store: LiveStore) -> None:
