@@ -74,7 +74,11 @@ class Systemd:
 
     def pids(self) -> list[str]:
         """The number of its process, seen from outside; none before it is there."""
-        return Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            return children.read_text().split()
+        except FileNotFoundError:  # it has ended
+            return []
 
     def is_listening(self) -> bool:
         """Whether `systemctl` reaches it."""

@@ -19,6 +19,16 @@ PACKAGING: Final = Path(__file__).parents[2] / "packaging"
 UNITS: Final = PACKAGING / "systemd"
 LABEL: Final = "storage-sym/alice"
 
+# Devices apart from the machine's own, which nothing that systemd does at a start must reach.
+DEVICES: Final = """
+mkdir /run/dev
+mount --bind /dev /run/dev
+mount --make-private /run/dev
+mount -t tmpfs -o mode=755 tmpfs /dev
+for node in null zero full random urandom tty fuse autofs; do cp -a /run/dev/$node /dev/$node; done
+ln -s /proc/self/fd /dev/fd
+umount /run/dev
+"""
 # /usr/bin/keyfs and /usr/sbin/mount.fuse.keyfs, as installed.
 PLACED: Final = """
 for folder in bin sbin; do
@@ -68,7 +78,10 @@ class Site:
 
 @contextmanager
 def service_site(place: Path, drop_ins: dict[str, str], preparation: str) -> Iterator[Site]:
-    """Start it. The units of packaging/systemd are there, with these lines in drop-ins, by unit."""
+    """Start it. The units of packaging/systemd are there, with these lines in drop-ins, by unit.
+
+    None of them pulls in what makes an ordinary system: that would change settings of this machine.
+    """
     if not Path("/dev/autofs").exists():
         lacking("there is no /dev/autofs")
     store = new_live_store(place)
@@ -76,11 +89,13 @@ def service_site(place: Path, drop_ins: dict[str, str], preparation: str) -> Ite
     place_programs(place)
     units = place / "units"
     units.mkdir()
-    (units / "all.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    for target in ("all", "network-online"):
+        (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     for unit in UNITS.iterdir():
         (units / unit.name).write_bytes(unit.read_bytes())
     for unit_name, lines in drop_ins.items():
         (units / f"{unit_name}.d").mkdir()
-        (units / f"{unit_name}.d/test.conf").write_text(lines)
-    with booted(place, PLACED + preparation) as systemd:
+        (units / f"{unit_name}.d/test.conf").write_text(f"[Unit]\nDefaultDependencies=no\n{lines}")
+    with booted(place, DEVICES + PLACED + preparation) as systemd:
+        assert not systemd.has_ended(), systemd.log()
         yield Site(systemd, store)

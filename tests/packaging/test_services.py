@@ -30,8 +30,8 @@ def site(fuse_required: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     mount = f"What=dir:{place}/keys\nOptions=\nOptions=ro,nofail,master-key=file:{place}/master.key"
     drop_ins = {
         "keyfs@.service": f"[Service]\nEnvironment=KEYFS_CONFIG={config}\nWatchdogSec=3\n",
-        "run-keyfs-keys.mount": f"[Unit]\nDefaultDependencies=no\n[Mount]\n{mount}\n",
-        "run-keyfs-keys.automount": "[Unit]\nDefaultDependencies=no\n[Automount]\nTimeoutIdleSec=1\n",
+        "run-keyfs-keys.mount": f"[Mount]\n{mount}\n",
+        "run-keyfs-keys.automount": "[Automount]\nTimeoutIdleSec=1\n",
     }
     with service_site(place, drop_ins, PREPARATION) as made:
         yield made
