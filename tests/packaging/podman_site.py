@@ -1,6 +1,6 @@
 """podman with runc, all of its state below one folder, and nothing of it left at the end."""
 
-import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from keyfs.testing.needed import lacking, need
+from keyfs.testing.waiting import wait_until
 
 BUSYBOX: Final = Path("/bin/busybox")
 APPLETS: Final = ("sh", "cat", "ls", "sha256sum", "sleep", "id", "grep")
@@ -81,7 +83,7 @@ def podman(place: Path) -> Iterator[Podman]:
         for mount in _mounts_below(place):
             subprocess.run(["umount", "--lazy", mount], check=True)
         for group in {*CGROUPS.glob(f"*/{PARENT}"), *CGROUPS.glob(PARENT)} - before:
-            _remove_group(group)
+            wait_until(partial(_is_removed, group))
 
 
 def plain_root(place: Path) -> Path:
@@ -123,8 +125,14 @@ def _mounts_below(place: Path) -> list[str]:
     return [words[1] for line in lines if Path((words := line.split(" "))[1]).is_relative_to(place)][::-1]
 
 
-def _remove_group(group: Path) -> None:
+def _is_removed(group: Path) -> bool:
+    """Take it away, unless the process that watched over the last container is still in it."""
     folders = sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True)
-    for folder in (*folders, group):
-        with contextlib.suppress(FileNotFoundError):
+    try:
+        for folder in (*folders, group):
             folder.rmdir()
+    except OSError as exc:
+        if exc.errno != errno.EBUSY:
+            raise
+        return False
+    return True

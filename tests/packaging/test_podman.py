@@ -140,6 +140,7 @@ def test_keys_from_a_container_are_seen_by_the_host_and_by_another_container(
     env = [f"--env={name}={value}" for name, value in settings.items()]
     mount = [sys.executable, "-m", "keyfs", "mount", "--foreground", "--allow-other", "/keys/mnt"]
     keyfs = [
+        NO_NETWORK,
         *TO_MOUNT,
         *volumes,
         place,
