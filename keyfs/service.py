@@ -23,6 +23,7 @@ from keyfs.core.stamps import rfc3339
 from keyfs.custody import lock_memory
 from keyfs.errors import KeyfsError
 from keyfs.fs.mount import Hooks, MountPlan, serve
+from keyfs.fs.notify import Notifier, notifier_of_environment
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
 from keyfs.logs import event
@@ -49,6 +50,7 @@ def run_service(
     """
     rules = policy()
     lock_memory()
+    notifier = notifier_of_environment()  # before anything is started that should not speak for us
     if access.master_key is not None:
         hide_variables(access.master_key)  # before anything is started that should not have them
     keys, writer, master_keys = open_renewable(access)
@@ -65,7 +67,8 @@ def run_service(
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
         with closing(Outsider()) as outsider:
-            hooks = Hooks(on_ready, partial(_renew, tree, policy, _Renewal(keys, access, master_keys)))
+            renew = partial(_renew, tree, policy, _Renewal(keys, access, master_keys))
+            hooks = _hooks(plan, on_ready, renew, notifier)
             serve(plan, operations, broker, watch, outsider, hooks)
     finally:
         keys.close()
@@ -84,6 +87,25 @@ def _renew(tree: Tree, policy: Callable[[], Policy], master_keys: Callable[[], N
     else:
         event(_log, logging.INFO, "policy.renewed")
     master_keys()
+
+
+def _hooks(
+    plan: MountPlan, on_ready: Callable[[], None], renew: Callable[[], None], notifier: Notifier
+) -> Hooks:
+    """What a mount calls, with what a service manager is to hear of it."""
+
+    def ready() -> None:
+        on_ready()
+        notifier.tell("READY=1", f"STATUS=mounted at {plan.place or plan.mountpoint}")
+
+    def reload() -> None:
+        notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            renew()
+        finally:
+            notifier.tell("READY=1")
+
+    return Hooks(ready, reload, notifier)
 
 
 class _Renewal:
@@ -117,7 +139,7 @@ def _info(plan: MountPlan, keys: KeyStore, started_ns: int) -> MountInfo:
     return MountInfo(
         version=version("keyfs"),
         pid=os.getpid(),
-        mountpoint=plan.mountpoint,
+        mountpoint=plan.place or plan.mountpoint,
         store=keys.store.describe(),
         layout=keys.layout.name,
         read_only=plan.read_only,

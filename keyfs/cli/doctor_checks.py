@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from keyfs.custody import CoreDumps, KeyMemory, raise_guards
+from keyfs.fs.guard import Guard, guard_of
+from keyfs.fs.mounts import FSTYPE, mount_at
 
 PYTHON_MIN: Final = (3, 11)
 WATCHES_MIN: Final = (
@@ -41,6 +43,12 @@ _KEY_MEMORY: Final[dict[KeyMemory, tuple[State, str, str]]] = {
     ),
     "undumped": ("warning", "in no core dump, but may go to swap: no memory may be locked", _LOCK_LIMIT),
     "ordinary": ("warning", "ordinary: core dumps have it, and it may go to swap", _KERNEL_OPTION),
+}
+
+_GUARDS: Final[dict[Guard, tuple[str, str]]] = {  # what it is, and the command that mends it
+    "immutable": ("guarded: nothing can be written there before the mount", ""),
+    "by mode": ("guarded by its mode alone: root can write there before the mount", "keyfs guard"),
+    "none": ("not guarded: what is written there before the mount lands on the disk", "keyfs guard"),
 }
 
 _FOR_ALL: Final = stat.S_IROTH | stat.S_IWOTH
@@ -200,6 +208,28 @@ def check_memory_lock(*, locked: bool) -> Finding:
     if locked:
         return Finding("memory lock", "ok", "no page goes to swap")
     return Finding("memory lock", "warning", "what is being read or written may go to swap", _LOCK_LIMIT)
+
+
+def check_guard(path: str, uid: int) -> Finding:
+    """Whether a program that comes before the mount at *path* could write a key to the disk there."""
+    mount = mount_at(path)
+    if mount is not None and mount.fstype == FSTYPE:
+        return Finding("mountpoint", "ok", f"keyfs is mounted at {path}; what is below shows when it is not")
+    try:
+        found = guard_of(path)
+    except PermissionError:
+        return Finding(
+            "mountpoint", "warning", f"{path} is closed to this user", as_root("keyfs doctor", uid)
+        )
+    except OSError as exc:
+        return Finding("mountpoint", "missing", f"{path}: {exc.strerror}", as_root(f"mkdir -p {path}", uid))
+    detail, remedy = _GUARDS[found]
+    return Finding(
+        "mountpoint",
+        "warning" if remedy else "ok",
+        f"{path} is {detail}",
+        as_root(f"{remedy} {path}", uid) if remedy else "",
+    )
 
 
 def as_root(command: str, uid: int) -> str:

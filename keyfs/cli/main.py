@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "destroy": "keyfs.cli.keys:destroy",
     "doctor": "keyfs.cli.doctor:doctor",
     "generate": "keyfs.cli.keys:generate",
+    "guard": "keyfs.cli.guard:guard_mountpoint",
     "init": "keyfs.cli.keys:init",
     "list": "keyfs.cli.listing:list_keys",
     "master-key": "keyfs.cli.master:master_key",
@@ -28,6 +29,7 @@ _COMMANDS: Final = {
     "rotate": "keyfs.cli.keys:rotate",
     "status": "keyfs.cli.status:status",
     "umount": "keyfs.cli.mount:umount",
+    "wait": "keyfs.cli.wait:wait",
 }
 
 

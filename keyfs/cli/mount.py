@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +18,10 @@ from keyfs.cli.options import Invocation, opens_key_store
 from keyfs.cli.surface import policy_source, views_option
 from keyfs.core.durations import seconds
 from keyfs.custody import forbid_core_dumps
-from keyfs.errors import MountFailed
+from keyfs.errors import InvalidSettings, MountFailed
 from keyfs.fs.mount import MountPlan
 from keyfs.fs.mounts import place_of, status_of, unmount
-from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint
+from keyfs.fs.preflight import check_device, check_fusermount, check_mountpoint, check_passed, is_passed
 from keyfs.service import run_service
 
 END_WAIT_S: Final = 10.0
@@ -48,6 +49,14 @@ _OURS: Final = {"ro", "rw", "allow_other"}
     help="How long keys in memory are served while the store is away: 90s, 15m, 1h.",
 )
 @click.option(
+    "--mounted-at",
+    envvar="KEYFS_MOUNTED_AT",
+    metavar="PATH",
+    default="",
+    callback=lambda _ctx, _param, path: path and os.path.abspath(path),
+    help="Where the mount is, if MOUNTPOINT is /dev/fd/N.",
+)
+@click.option(
     "-o",
     "options",
     envvar="KEYFS_OPTIONS",
@@ -64,16 +73,19 @@ def mount(
     log_file: str | None,
     views: str,
     mountpoint: str,
+    mounted_at: str,
     **how: Any,  # noqa: ANN401 - the rest goes to _plan, which names it
 ) -> int:
     """Mount a key store on an empty directory.
 
-    Returns when a file under the mount can be opened; the daemon goes on in the background.
+    Returns when a file under the mount can be opened; the daemon goes on in the background. MOUNTPOINT may
+    be /dev/fd/N: a descriptor of /dev/fuse, with which somebody else has mounted.
     """
-    plan = _plan(mountpoint, **how)
+    plan = replace(_plan(_checked(mountpoint, mounted_at), **how), mounted_at=mounted_at)
     policy = policy_source(views, allow_other=plan.allow_other)
-    check_device()
-    check_fusermount(allow_other=plan.allow_other)
+    if not is_passed(mountpoint):
+        check_device()
+        check_fusermount(allow_other=plan.allow_other)
     forbid_core_dumps()
     access, level = invocation.access, invocation.log_level
     target = _log_target(log_file, foreground=foreground)
@@ -106,6 +118,16 @@ def umount(lazy: bool, mountpoint: str) -> None:
             raise MountFailed(f"{path} is unmounted, but its daemon still runs after {END_WAIT_S:.0f} s")
 
 
+def _checked(mountpoint: str, mounted_at: str) -> str:
+    """What to mount on: an empty directory, or the descriptor of a mount that somebody else has made."""
+    if is_passed(mountpoint):
+        check_passed(mountpoint)
+        return mountpoint
+    if mounted_at:
+        raise InvalidSettings(f"--mounted-at is for /dev/fd/N alone: drop it, {mountpoint} says where")
+    return check_mountpoint(mountpoint)
+
+
 def _plan(
     mountpoint: str,
     *,
@@ -117,7 +139,7 @@ def _plan(
 ) -> MountPlan:
     words = [word for option in options for word in option.split(",") if word]
     return MountPlan(
-        check_mountpoint(mountpoint),
+        mountpoint,
         read_only or "ro" in words,
         allow_other or "allow_other" in words,
         tuple(word for word in words if word not in _OURS),

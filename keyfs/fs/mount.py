@@ -15,8 +15,10 @@ import trio
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import KeyfsError, MountFailed
+from keyfs.fs.notify import Notifier, feed_watchdog
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
+from keyfs.fs.preflight import is_passed
 from keyfs.logs import event
 from keyfs.store.base import Watch
 
@@ -38,6 +40,12 @@ class MountPlan:
     extra: tuple[str, ...] = ()
     serve_stale_s: float = 3600.0
     allow_destroy: bool = False
+    mounted_at: str = ""  # where *mountpoint* is /dev/fd/N: the directory, if we were told
+
+    @property
+    def place(self) -> str | None:
+        """The directory under which our files are; None if nobody has told us."""
+        return self.mounted_at or (None if is_passed(self.mountpoint) else self.mountpoint)
 
     def options(self) -> str:
         """What goes to the kernel, comma-separated: of two that contradict each other the later one counts.
@@ -57,6 +65,7 @@ class Hooks:
 
     on_ready: Callable[[], None]  # when a file under the mount could be opened
     renew: Callable[[], None]  # in a thread, to fetch the master keys again
+    notifier: Notifier
 
 
 def serve(
@@ -97,6 +106,10 @@ async def _serve(
 ) -> list[MountFailed]:
     # Until `_announce` has opened a file: `keyfs mount` must not succeed when it is stopped before that.
     failures = [MountFailed(f"stopped before {plan.mountpoint} was ready")]
+
+    def read() -> int:
+        return _read(outsider, plan.place)
+
     # Before the mount: a signal in between would leave it behind, dead.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         _mount(operations, plan)
@@ -105,14 +118,16 @@ async def _serve(
                 nursery.start_soon(_obey_signals, signals, hooks.renew)
                 nursery.start_soon(broker.follow, watch)
                 nursery.start_soon(_expire, operations)
-                nursery.start_soon(_announce, outsider, plan.mountpoint, hooks.on_ready, failures)
-                operations.wake_watchers(plan.mountpoint, outsider)
+                nursery.start_soon(_announce, read, plan.mountpoint, hooks, failures)
+                nursery.start_soon(feed_watchdog, hooks.notifier, read)
+                _wake_watchers(operations, plan.place, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 nursery.cancel_scope.cancel()
+            hooks.notifier.tell("STOPPING=1")
             if not await broker.drain(DRAIN_S):
                 event(_log, logging.WARNING, "stop.write_unfinished", within_s=DRAIN_S)
         finally:
-            pyfuse3.close(unmount=True)
+            pyfuse3.close(unmount=not is_passed(plan.mountpoint))
     event(_log, logging.INFO, "mount.ended", mountpoint=plan.mountpoint)
     return failures
 
@@ -173,17 +188,26 @@ async def _renew(renew: Callable[[], None], one_at_a_time: trio.CapacityLimiter)
         event(_log, logging.INFO, "master_key.renewed")
 
 
+def _wake_watchers(operations: KeyfsOperations, place: str | None, outsider: Outsider) -> None:
+    if place is not None:
+        operations.wake_watchers(place, outsider)
+
+
+def _read(outsider: Outsider, place: str | None) -> int:
+    """Open a file under the mount; 0, or the errno. There is none to open where we know no place."""
+    return 0 if place is None else outsider.ask("r", Path(place) / CONTROL_DIRECTORY / "status")
+
+
 async def _announce(
-    outsider: Outsider, mountpoint: str, on_ready: Callable[[], None], failures: list[MountFailed]
+    read: Callable[[], int], mountpoint: str, hooks: Hooks, failures: list[MountFailed]
 ) -> None:
     """Say that the mount is ready once a file under it opens; end it if none does."""
-    probe = Path(mountpoint) / CONTROL_DIRECTORY / "status"
     # Once a signal has ended the loop nobody answers, so it is not waited for.
-    number = await trio.to_thread.run_sync(outsider.ask, "r", probe, abandon_on_cancel=True)
+    number = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
     if number:
         failures[:] = [MountFailed(f"mounted at {mountpoint}, but it does not answer: {os.strerror(number)}")]
         pyfuse3.terminate()
         return
     failures.clear()
-    on_ready()  # which turns to the daemon's own log
+    hooks.on_ready()  # which turns to the daemon's own log
     event(_log, logging.INFO, "mount.ready", mountpoint=mountpoint)

@@ -26,6 +26,7 @@ _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 class Mount:
     """One line of proc_pid_mountinfo(5)."""
 
+    number: int
     path: str
     fstype: str
 
@@ -36,7 +37,8 @@ def mounts() -> list[Mount]:
     # Not splitlines(): only a newline ends a line here, and a path may hold a form feed.
     for line in os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).rstrip("\n").split("\n"):
         fields, _, rest = line.partition(" - ")
-        found.append(Mount(_unescaped(fields.split(" ")[4]), rest.split(" ")[0]))
+        number, _, _, _, path, *_ = fields.split(" ")
+        found.append(Mount(int(number), _unescaped(path), rest.split(" ")[0]))
     return found
 
 
@@ -45,7 +47,14 @@ def mount_at(path: str) -> Mount | None:
     return next((mount for mount in reversed(mounts()) if mount.path == path), None)
 
 
-def in_time(question: Callable[[], T]) -> T:
+def fstype_of(fd: int) -> str | None:
+    """The type of the file system that an open file lies on; None where its mount is not to be seen."""
+    info = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
+    number = int(info["mnt_id"])
+    return next((mount.fstype for mount in mounts() if mount.number == number), None)
+
+
+def in_time(question: Callable[[], T], within_s: float = ANSWER_WITHIN_S) -> T:
     """What *question*, which a mount has to answer, gives.
 
     Raises:
@@ -62,7 +71,7 @@ def in_time(question: Callable[[], T]) -> T:
     # A thread in a request that nobody answers cannot be stopped, only left behind.
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer, error = answers.get(timeout=ANSWER_WITHIN_S)
+        answer, error = answers.get(timeout=within_s)
     except Empty:
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
     if error is not None:

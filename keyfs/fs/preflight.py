@@ -3,22 +3,51 @@
 import errno
 import logging
 import os
+import re
+import select
 import shutil
 import stat
 from pathlib import Path
 from typing import Final
 
 from keyfs.errors import MountFailed
+from keyfs.fs.guard import is_guarded
 from keyfs.fs.mounts import FSTYPE, in_time, mount_at, place_of, unmount
 from keyfs.logs import event
 
 DEVICE: Final = Path("/dev/fuse")
+DEVICE_NUMBER: Final = os.makedev(10, 229)  # the kernel's, wherever the node lies
 FUSE_CONF: Final = Path("/etc/fuse.conf")
+_PASSED: Final = re.compile(r"/dev/fd/(\d{1,9})", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
+def is_passed(mountpoint: str) -> bool:
+    """Whether it is no directory, but a descriptor of the device, with which somebody else has mounted."""
+    return _PASSED.fullmatch(mountpoint) is not None
+
+
+def check_passed(mountpoint: str) -> None:
+    """Nothing, if the descriptor is one of `/dev/fuse`.
+
+    Raises:
+        MountFailed: it is not open, or another file, or nothing is mounted with it.
+    """
+    number = int(mountpoint.rpartition("/")[2])
+    try:
+        found = os.fstat(number)
+    except OSError:
+        raise MountFailed(f"{mountpoint} is not open: pass the descriptor of the mount on to keyfs") from None
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != DEVICE_NUMBER:
+        raise MountFailed(f"{mountpoint} is not {DEVICE}: pass the descriptor with which the mount was made")
+    poll = select.poll()
+    poll.register(number, 0)
+    if poll.poll(0):  # an error, as fuse(4) has it for a descriptor without a connection
+        raise MountFailed(f"nothing is mounted with {mountpoint}: make the mount first, then start keyfs")
+
+
 def check_mountpoint(mountpoint: str) -> str:
-    """The absolute path of an empty directory on which nothing is mounted.
+    """The absolute path of an empty, or guarded, directory on which nothing is mounted.
 
     A dead keyfs mount, left by a daemon that was killed, is removed first.
 
@@ -101,7 +130,7 @@ def _check_directory(path: str) -> None:
         raise MountFailed(f"{path} is not a directory: mount on an empty directory") from None
     except OSError as exc:
         raise MountFailed(f"cannot look into {path}: {exc.strerror}") from exc
-    if entries:
+    if entries and not is_guarded(entries):
         raise MountFailed(
             f"{path} is not empty, and the mount would hide what is in it: mount on an empty directory"
         )

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-servers.lock"]
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-run.lock", "requirements-servers.lock"]
 
 # In pieces, so that this file does not find itself.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(" + "|".join(["work", "root", "home"]) + r")/\w")
@@ -91,9 +91,10 @@ def test_the_lock_fits_the_project() -> None:
     assert not unfit, "run scripts/lock"
 
 
-def test_both_locks_agree() -> None:
+@pytest.mark.parametrize("lock", ["requirements-build.lock", "requirements-run.lock"])
+def test_the_locks_agree(lock: str) -> None:
     everything = pins("requirements.lock")
-    assert pins("requirements-build.lock").items() <= everything.items()
+    assert pins(lock).items() <= everything.items()
 
 
 def test_npm_locks_name_no_host() -> None:

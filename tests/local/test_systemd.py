@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from own_systemd import Ran, run_units
 
+from keyfs.testing.own_systemd import Ran, run_units
 from keyfs.testing.stores import restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from needed import lacking, need
-
+from keyfs.testing.needed import lacking, need
 from keyfs.testing.waiting import wait_until
 
 WITHIN_S: Final = 60.0
 SYSTEMD: Final = Path("/lib/systemd/systemd")
 NAMESPACES: Final = ("unshare", "-m", "-p", "-u", "-i", "-C", "-n", "-f", "--kill-child=SIGKILL")
+ENTERED: Final = ("-m", "-p", "-u", "-i", "-C", "-n", "-r", "-w")
+JOIN: Final = f'echo $$ > "$GROUP/cgroup.procs"; exec {" ".join(NAMESPACES)} bash -c "$SCRIPT"'
 
 # The root is read-only, and so is /proc/sys, whose settings are the machine's. The mounts are shared, because
 # systemd mounts a credentials directory in a namespace of its own, and it is to come from there.
@@ -57,6 +58,45 @@ ExecStart=/bin/sh -c 'echo $MONITOR_EXIT_STATUS > {place}/%i.new; mv {place}/%i.
 
 
 @dataclass(frozen=True)
+class Systemd:
+    """One that runs."""
+
+    process: "subprocess.Popen[bytes]"
+    place: Path
+
+    def has_ended(self) -> bool:
+        """Whether it is gone, and all it has started with it."""
+        return self.process.poll() is not None
+
+    def log(self) -> str:
+        """What was said before it began."""
+        return (self.place / "boot.log").read_text()
+
+    def pids(self) -> list[str]:
+        """The number of its process, seen from outside; none before it is there."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            return children.read_text().split()
+        except FileNotFoundError:  # it has ended
+            return []
+
+    def is_listening(self) -> bool:
+        """Whether `systemctl` reaches it."""
+        return any(Path(f"/proc/{pid}/root/run/systemd/private").exists() for pid in self.pids())
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command beside it, in its namespaces."""
+        [pid] = self.pids()
+        return subprocess.run(  # noqa: S603 - a test's own command
+            ["nsenter", "-t", pid, *ENTERED, "--", *command],  # noqa: S607 - as found by PATH
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+        )
+
+
+@dataclass(frozen=True)
 class Ran:
     """How a service ended."""
 
@@ -73,10 +113,8 @@ def run_units(place: Path, units: Mapping[str, str], preparation: str) -> dict[s
         units: the lines of `[Service]` by name.
         preparation: shell commands for before the start, with $PLACE.
     """
-    _need_namespaces()
     folder = place / "units"
     folder.mkdir()
-    (place / "state").mkdir()
     wants = " ".join(f"{name}.service" for name in units)
     (folder / "all.target").write_text(f"[Unit]\nDefaultDependencies=no\nWants={wants}\n")
     for end in ("succeeded", "failed"):  # one for both would not be told the status
@@ -84,21 +122,9 @@ def run_units(place: Path, units: Mapping[str, str], preparation: str) -> dict[s
     for name, lines in units.items():
         (folder / f"{name}.service").write_text(SERVICE.format(name=name, place=place, lines=lines))
     ends = [place / f"{name}.status" for name in units]
-    with _cgroup() as group, open(place / "boot.log", "w+b") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", f'echo $$ > "$GROUP/cgroup.procs"; exec {" ".join(NAMESPACES)} bash -c "$SCRIPT"'],
-            env=os.environ
-            | {"GROUP": str(group), "PLACE": str(place), "SCRIPT": PRELUDE + preparation + BOOT},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_until(lambda: process.poll() is not None or all(end.exists() for end in ends), WITHIN_S)
-            assert process.poll() is None, (place / "boot.log").read_text()
-        finally:
-            process.kill()  # it takes systemd with it, and that everything else
-            process.wait()
+    with booted(place, preparation) as systemd:
+        wait_until(lambda: systemd.has_ended() or all(end.exists() for end in ends), WITHIN_S)
+        assert not systemd.has_ended(), systemd.log()  # noqa: S101 - this is the test kit
     return {
         name: Ran(
             (place / f"{name}.status").read_text().strip(),
@@ -109,13 +135,43 @@ def run_units(place: Path, units: Mapping[str, str], preparation: str) -> dict[s
     }
 
 
+@contextmanager
+def booted(place: Path, preparation: str) -> Iterator[Systemd]:
+    """A systemd that has been started, with the units in *place*/units, of which `all.target` is first.
+
+    Args:
+        place: a folder, the only one that they may write to.
+        preparation: shell commands for before the start, with $PLACE.
+    """
+    _need_namespaces()
+    (place / "state").mkdir()
+    with _cgroup() as group, open(place / "boot.log", "w+b") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own script
+            ["bash", "-c", JOIN],  # noqa: S607 - as found by PATH
+            env=os.environ
+            | {"GROUP": str(group), "PLACE": str(place), "SCRIPT": PRELUDE + preparation + BOOT},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        systemd = Systemd(process, place)
+        try:
+            wait_until(lambda: systemd.has_ended() or systemd.is_listening(), WITHIN_S)
+            yield systemd
+        finally:
+            process.kill()  # it takes systemd with it, and that everything else
+            process.wait()
+
+
 def _need_namespaces() -> None:
     need("unshare", "systemd-creds")
     if not SYSTEMD.exists():
         lacking(f"there is no {SYSTEMD}")
     if os.geteuid() != 0:
         lacking("only root may start a systemd of its own")
-    done = subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True, text=True)
+    done = subprocess.run(  # noqa: S603 - fixed words
+        [*NAMESPACES, "true"], check=False, capture_output=True, text=True
+    )
     if done.returncode != 0:
         lacking(f"no namespaces: {done.stderr.strip()}")
 
