@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from needed import lacking, need
-
+from keyfs.testing.needed import lacking, need
 from keyfs.testing.waiting import wait_until
 
 WITHIN_S: Final = 60.0

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from needed import need
-
+from keyfs.testing.needed import need
 from keyfs.testing.waiting import wait_until
 
 WITHIN_S = 10

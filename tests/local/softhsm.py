@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from needed import lacking, need
+from keyfs.testing.needed import lacking, need
 
 PIN = "5678 %;?&"
 MODULES = [

@@ -1,0 +1,99 @@
+"""Programs that write files, and what each does to a key: the table that the tests prove and README shows."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from typing_programs import Keys
+
+_INSTALLED: Final = ("vim", "nano", "openssl", "rsync")  # beside what every Debian has
+SAVED: Final = "MODIFY CLOSE_WRITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One way to write to `current`.
+
+    The script runs in the key's directory. `$NEW` is a file with the new bytes and `$PLACE` an empty folder,
+    both outside the mount.
+    """
+
+    name: str  # as README shows it
+    script: str
+    versions: int = 1  # how many it makes
+    file: str = SAVED  # what a watcher of `current` is told, ATTRIB left out, equal ones in a row as one
+    directory: str = SAVED  # what a watcher of the directory is told of the name `current`, likewise
+    keys: tuple[Keys, ...] = ()  # typed at a terminal; {new} stands for the new bytes
+    fails: str = ""  # what it says when it must fail
+    is_random: bool = False  # it makes its bytes itself
+
+    @property
+    def needs(self) -> str:
+        """The program that must be there."""
+        return self.script.split()[0] if self.script.split()[0] in _INSTALLED else "bash"
+
+
+def _python(*lines: str) -> str:
+    head = ("import os", 'new = open(os.environ["NEW"], "rb").read()')
+    return '"$PYTHON" -c \'' + "\n".join((*head, *lines)) + "'"
+
+
+# vim leaves no backup where it takes a folder for a temporary one: tests live in such a folder, keys do not.
+_VIM: Final = "vim -c 'set backupskip= {}' current"
+_IN_VIM: Final = (Keys("old", ":%s/.*/{new}/|wq\r"),)
+_IN_NANO: Final = (Keys("old", "\x0b{new}\x0f"), Keys("Name to Write", "\r"), Keys("Wrote", "\x18"))
+_REPLACED: Final = "DELETE CREATE MODIFY CLOSE_WRITE"
+_MOVED: Final = "MOVED_TO"
+
+PROGRAMS: Final = (
+    Program("bash `>`", 'printf %s "$(<"$NEW")" > current'),
+    Program("bash `{ a; b; } >`", '{ cat "$NEW"; echo; } > current'),
+    Program("`tee`", 'tee current < "$NEW" > "$PLACE/out"'),
+    Program("`cp`", 'cp "$NEW" current'),
+    Program("`cp -p`", 'cp -p "$NEW" current'),
+    Program("`cp --remove-destination`", 'cp --remove-destination "$NEW" current', directory=_REPLACED),
+    Program("`mv` in the directory", 'cp "$NEW" .new && mv .new current', directory=_MOVED),
+    Program("`mv` from elsewhere", 'cp "$NEW" "$PLACE/new" && mv "$PLACE/new" current', directory=_REPLACED),
+    Program("`install -m 600`", 'install -m 600 "$NEW" current', directory=_REPLACED),
+    Program("`install`", 'install "$NEW" current', directory=_REPLACED),
+    Program("`rm`, then `cp`", 'rm current && cp "$NEW" current', directory="DELETE MODIFY CLOSE_WRITE"),
+    Program("`sed -i`", 'sed -i "s/.*/$(<"$NEW")/" current', directory=_MOVED),
+    Program("vim", _VIM.format(""), keys=_IN_VIM, directory=_MOVED),
+    Program("vim, `backupcopy=no`", _VIM.format("backupcopy=no"), keys=_IN_VIM, directory=_MOVED),
+    Program("vim, `backupcopy=yes`", _VIM.format("backupcopy=yes"), keys=_IN_VIM),
+    Program("nano", "nano current", keys=_IN_NANO),
+    Program("Python `open(…, 'w')`", _python('open("current", "wb").write(new)')),
+    Program(
+        "Python, a new file and `os.replace`",
+        _python('with open("tmp", "wb") as f: f.write(new)', 'os.replace("tmp", "current")'),
+        directory=_MOVED,
+    ),
+    Program(
+        "Python, `os.replace` before `close`",
+        _python(
+            'with open("tmp", "wb") as f:',
+            "    f.write(new)",
+            "    f.flush()",
+            '    os.replace("tmp", "current")',
+        ),
+        directory=_MOVED,
+    ),
+    Program("`openssl rand -out`", "openssl rand -out current 32", is_random=True),
+    Program("`dd conv=fsync`", 'dd if="$NEW" of=current bs=16 conv=fsync status=none'),
+    Program("rsync", 'rsync "$NEW" current', directory=_MOVED),
+    Program("`rsync --inplace`", 'rsync --inplace "$NEW" current'),
+    Program("`cp`, the same bytes", 'cp current "$PLACE/same" && cp "$PLACE/same" current', versions=0),
+    Program("`>>`, a newline", "echo >> current", versions=0),
+    Program("`>>`, other bytes", 'cat "$NEW" >> current', versions=0, fails="Invalid argument"),
+    Program("`: >`", ": > current", versions=0),
+    Program("`truncate -s 0`", "truncate -s 0 current", versions=0),
+    Program("`touch`", "touch current", versions=0, file="CLOSE_WRITE", directory="CLOSE_WRITE"),
+    Program("`rm`", "rm current", versions=0, file="", directory="DELETE"),
+)
+
+
+def readme_table() -> str:
+    """The table as README has it."""
+    rows = [(p.name, str(p.versions), p.file.lower(), p.directory.lower()) for p in PROGRAMS]
+    lines = [f"| {' | '.join(cell or 'nothing' for cell in row)} |\n" for row in rows]
+    head = "| program | new versions | who watches `current` sees | who watches its directory sees of it |\n"
+    return head + "| --- | --- | --- | --- |\n" + "".join(lines)
