@@ -26,22 +26,21 @@ class Hammer:
     """Reads *path* until `stop`. At the return of the constructor it has read once."""
 
     def __init__(self, path: Path) -> None:
+        self._seen: Readings | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert _pipe(self._process.stdout).readline() == b"reading\n"
 
     def stop(self) -> Readings:
-        """Let it read once more, and end it."""
-        said, _ = self._process.communicate(timeout=20)
-        assert self._process.returncode == 0
-        seen = json.loads(said)
-        return Readings(seen["reads"], [bytes.fromhex(data) for data in seen["contents"]], seen["complaints"])
-
-    def kill(self) -> None:
-        """End it whatever it is at. Safe after `stop`."""
-        self._process.kill()
-        self._process.communicate()
+        """Let it read once more, and end it. Safe to call twice."""
+        if self._seen is None:
+            said, _ = self._process.communicate(timeout=20)
+            assert self._process.returncode == 0
+            seen = json.loads(said)
+            contents = [bytes.fromhex(data) for data in seen["contents"]]
+            self._seen = Readings(seen["reads"], contents, seen["complaints"])
+        return self._seen
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -22,6 +22,7 @@ class Program:
     versions: int = 1  # how many it makes
     file: str = SAVED  # what a watcher of `current` is told, ATTRIB left out, equal ones in a row as one
     directory: str = SAVED  # what a watcher of the directory is told of the name `current`, likewise
+    or_else: str = ""  # that watcher, when what keyfs itself does comes a moment earlier
     keys: tuple[Keys, ...] = ()  # typed at a terminal; {new} stands for the new bytes
     fails: str = ""  # what it says when it must fail
     is_random: bool = False  # it makes its bytes itself
@@ -42,7 +43,7 @@ _VIM: Final = "vim -c 'set backupskip= {}' current"
 _IN_VIM: Final = (Keys("old", ":%s/.*/{new}/|wq\r"),)
 _IN_NANO: Final = (Keys("old", "\x0b{new}\x0f"), Keys("Name to Write", "\r"), Keys("Wrote", "\x18"))
 _REPLACED: Final = "DELETE CREATE MODIFY CLOSE_WRITE"
-_MOVED: Final = "MOVED_TO"
+_MOVED: Final = f"MOVED_TO {SAVED}"
 
 PROGRAMS: Final = (
     Program("bash `>`", 'printf %s "$(<"$NEW")" > current'),
@@ -57,8 +58,14 @@ PROGRAMS: Final = (
     Program("`install`", 'install "$NEW" current', directory=_REPLACED),
     Program("`rm`, then `cp`", 'rm current && cp "$NEW" current', directory="DELETE MODIFY CLOSE_WRITE"),
     Program("`sed -i`", 'sed -i "s/.*/$(<"$NEW")/" current', directory=_MOVED),
-    Program("vim", _VIM.format(""), keys=_IN_VIM, directory=_MOVED),
-    Program("vim, `backupcopy=no`", _VIM.format("backupcopy=no"), keys=_IN_VIM, directory=_MOVED),
+    Program("vim", _VIM.format(""), keys=_IN_VIM),
+    Program(
+        "vim, `backupcopy=no`",
+        _VIM.format("backupcopy=no"),
+        keys=_IN_VIM,
+        file=f"MOVE_SELF {SAVED}",
+        directory=f"MOVED_FROM CREATE {SAVED}",
+    ),
     Program("vim, `backupcopy=yes`", _VIM.format("backupcopy=yes"), keys=_IN_VIM),
     Program("nano", "nano current", keys=_IN_NANO),
     Program("Python `open(…, 'w')`", _python('open("current", "wb").write(new)')),
@@ -75,7 +82,8 @@ PROGRAMS: Final = (
             "    f.flush()",
             '    os.replace("tmp", "current")',
         ),
-        directory=_MOVED,
+        directory=f"MOVED_TO CLOSE_WRITE {SAVED}",
+        or_else=_MOVED,
     ),
     Program("`openssl rand -out`", "openssl rand -out current 32", is_random=True),
     Program("`dd conv=fsync`", 'dd if="$NEW" of=current bs=16 conv=fsync status=none'),
@@ -83,7 +91,14 @@ PROGRAMS: Final = (
     Program("`rsync --inplace`", 'rsync --inplace "$NEW" current'),
     Program("`cp`, the same bytes", 'cp current "$PLACE/same" && cp "$PLACE/same" current', versions=0),
     Program("`>>`, a newline", "echo >> current", versions=0),
-    Program("`>>`, other bytes", 'cat "$NEW" >> current', versions=0, fails="Invalid argument"),
+    Program(
+        "`>>`, other bytes",
+        'cat "$NEW" >> current',
+        versions=0,
+        file="CLOSE_WRITE",
+        directory="CLOSE_WRITE",
+        fails="Invalid argument",
+    ),
     Program("`: >`", ": > current", versions=0),
     Program("`truncate -s 0`", "truncate -s 0 current", versions=0),
     Program("`touch`", "touch current", versions=0, file="CLOSE_WRITE", directory="CLOSE_WRITE"),
@@ -93,7 +108,10 @@ PROGRAMS: Final = (
 
 def readme_table() -> str:
     """The table as README has it."""
-    rows = [(p.name, str(p.versions), p.file.lower(), p.directory.lower()) for p in PROGRAMS]
-    lines = [f"| {' | '.join(cell or 'nothing' for cell in row)} |\n" for row in rows]
-    head = "| program | new versions | who watches `current` sees | who watches its directory sees of it |\n"
-    return head + "| --- | --- | --- | --- |\n" + "".join(lines)
+    rows = [(p.name, str(p.versions), _in_words(p.file), _in_words(p.directory)) for p in PROGRAMS]
+    head = "| program | versions | who watches the file is told | who watches the directory is told of it |"
+    return "\n".join((head, "| --- | --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows), ""))
+
+
+def _in_words(transcript: str) -> str:
+    return transcript.replace(SAVED, "saved").lower().replace(" ", ", ") or "nothing"
