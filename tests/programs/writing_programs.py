@@ -5,7 +5,9 @@ from typing import Final
 
 from typing_programs import Keys
 
-_INSTALLED: Final = ("vim", "nano", "openssl", "rsync")  # beside what every Debian has
+_INSTALLED: Final = ("vim", "nano", "openssl", "rsync", "ssh-keygen")  # beside what every Debian has
+SIZED: Final = "storage-sym"  # keys of 32 bytes
+OPAQUE: Final = "opaque"  # an own purpose: any bytes
 SAVED: Final = "MODIFY CLOSE_WRITE"
 
 
@@ -26,6 +28,13 @@ class Program:
     keys: tuple[Keys, ...] = ()  # typed at a terminal; {new} stands for the new bytes
     fails: str = ""  # what it says when it must fail
     is_random: bool = False  # it makes its bytes itself
+    is_appended: bool = False  # the new bytes come after the old ones
+    only: str = ""  # of the two purposes, the one it is for
+    prepare: str = ""  # makes the file `$PLACE/old` with the first version
+
+    def is_for(self, purpose: str) -> bool:
+        """Whether it writes keys of this purpose."""
+        return self.only in ("", purpose)
 
     @property
     def needs(self) -> str:
@@ -86,19 +95,34 @@ PROGRAMS: Final = (
         or_else=_MOVED,
     ),
     Program("`openssl rand -out`", "openssl rand -out current 32", is_random=True),
+    Program(
+        "`openssl genpkey -out`",
+        "openssl genpkey -algorithm ED25519 -out current",
+        is_random=True,
+        only=OPAQUE,
+    ),
+    Program(
+        "`ssh-keygen -p`",
+        "ssh-keygen -q -p -P '' -N phrase -f current",
+        is_random=True,
+        only=OPAQUE,
+        prepare="ssh-keygen -q -t ed25519 -N '' -f \"$PLACE/old\"",
+    ),
     Program("`dd conv=fsync`", 'dd if="$NEW" of=current bs=16 conv=fsync status=none'),
     Program("rsync", 'rsync "$NEW" current', directory=_MOVED),
     Program("`rsync --inplace`", 'rsync --inplace "$NEW" current'),
     Program("`cp`, the same bytes", 'cp current "$PLACE/same" && cp "$PLACE/same" current', versions=0),
-    Program("`>>`, a newline", "echo >> current", versions=0),
+    Program("`>>`, a newline, 32 bytes", "echo >> current", versions=0, only=SIZED),
     Program(
-        "`>>`, other bytes",
+        "`>>`, other bytes, 32 bytes",
         'cat "$NEW" >> current',
         versions=0,
         file="CLOSE_WRITE",
         directory="CLOSE_WRITE",
         fails="Invalid argument",
+        only=SIZED,
     ),
+    Program("`>>`, any size", 'cat "$NEW" >> current', is_appended=True, only=OPAQUE),
     Program("`: >`", ": > current", versions=0),
     Program("`truncate -s 0`", "truncate -s 0 current", versions=0),
     Program("`touch`", "touch current", versions=0, file="CLOSE_WRITE", directory="CLOSE_WRITE"),
