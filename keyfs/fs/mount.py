@@ -17,6 +17,7 @@ from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import KeyfsError, MountFailed
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
+from keyfs.fs.replies import is_about_wanted_answer
 from keyfs.logs import event
 from keyfs.store.base import Watch
 
@@ -82,6 +83,7 @@ def serve(
     Raises:
         MountFailed: the kernel refuses, or the mount does not answer.
     """
+    logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure

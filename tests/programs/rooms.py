@@ -15,6 +15,8 @@ set -eu
 mount -t tmpfs -o mode=755 none /mnt
 mkdir /mnt/keys
 mount --bind "$1" /mnt/keys
+# A daemon ends when its mount has ended in all namespaces. Others end theirs without asking here.
+awk '$3 == "fuse.keyfs" && $2 != "/mnt/keys" { print $2 }' /proc/self/mounts | xargs -r umount --lazy || true
 mount -t tmpfs -o mode=755 none /run
 mkdir /run/sshd
 printf 'root:*:19000::::::\\nsshd:*:19000::::::\\n' > /mnt/shadow
