@@ -15,16 +15,28 @@ kind = "pem"
 
 [purpose.ssh]
 kind = "opaque"
+preset = "ssh"
 
 [purpose.java]
 kind = "opaque"
+preset = "java"
 
 [purpose.gnupg]
 kind = "opaque"
 
 [[rule]]
 purpose = "tls"
+client = "web"
+preset = "nginx"
+
+[[rule]]
+purpose = "tls"
 client = "db"
+preset = "postgres"
+
+[[rule]]
+purpose = "tls"
+client = "db-group"
 owner = "root"
 group = "postgres"
 mode = "0640"

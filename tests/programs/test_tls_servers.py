@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -114,7 +115,7 @@ def test_nginx_serves_the_next_version_after_a_reload(
 
 
 @contextmanager
-def postgres(inside: Room, port: int, log: Path) -> Iterator[int]:
+def postgres(inside: Room, key: Path, port: int, log: Path) -> Iterator[int]:
     """A new cluster that takes certificate and key from the mount."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not found:
@@ -125,7 +126,6 @@ def postgres(inside: Room, port: int, log: Path) -> Iterator[int]:
         found[-1].with_name("initdb"), "-D", PLACE / "pg", "--auth=trust", "--no-sync", user="postgres"
     )
     assert made.returncode == 0, made.stderr
-    key = KEYS / "tls/db/current"
     settings = {
         "port": port,
         "listen_addresses": "127.0.0.1",
@@ -154,20 +154,27 @@ def asked_for_tls(port: int) -> socket.socket:
     return client
 
 
+@pytest.mark.parametrize(
+    ("client", "shown"), [("db", ("postgres", "root", 0o600)), ("db-group", ("root", "postgres", 0o640))]
+)
 def test_postgresql_presents_the_next_version_after_a_reload(
-    keys: Site, authority: Authority, tmp_path: Path
+    keys: Site, authority: Authority, tmp_path: Path, client: str, shown: tuple[str, str, int]
 ) -> None:
+    """It takes a key that is its own and closed, or root's and open to its group; nothing else."""
     first, second = bundle(authority, "first"), bundle(authority, "second")
-    current = keys.make("tls/db", first.pem)
+    current = keys.make(f"tls/{client}", first.pem)
+    assert (current.owner(), current.group(), stat.S_IMODE(current.stat().st_mode)) == shown
     port = free_port()
 
     def connect() -> socket.socket:
         return asked_for_tls(port)
 
-    with room(keys.live.mountpoint) as inside, postgres(inside, port, tmp_path / "log"):
+    key = KEYS / "tls" / client / "current"
+    with room(keys.live.mountpoint) as inside, postgres(inside, key, port, tmp_path / "log"):
         wait_until(lambda: is_answering(connect))
         assert presented(connect, authority.ca) == first.certificate
         current.write_bytes(second.pem)
+        assert (current.owner(), current.group(), stat.S_IMODE(current.stat().st_mode)) == shown
         assert presented(connect, authority.ca) == first.certificate
         (inside.place / "ca.pem").write_bytes(authority.ca.read_bytes())
         asked = inside.run(
