@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typing_programs import Keys, type_into
 from witnesses import MARKER, witnesses
-from writing_programs import OPAQUE, PROGRAMS, SIZED, Program, readme_table
+from writing_programs import OPAQUE, PROGRAMS, SAVED, SIZED, Program, readme_table
 
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.needed import need
@@ -112,6 +112,25 @@ def test_a_program_makes_the_versions_it_should_and_everybody_sees_it(
     assert all(data == versions[-1] or (data is None and not program.versions) for data in seen.held)
     assert seen.file == program.file
     assert seen.directory in (program.directory, program.or_else)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a bind mount needs root")
+@pytest.mark.parametrize("script", ['cp "$NEW" bound', 'dd if="$NEW" of=bound conv=fsync status=none'])
+def test_who_has_only_a_bind_mount_of_the_file_writes_keys_too(
+    live: LiveStore, tmp_path: Path, script: str
+) -> None:
+    directory = live.mountpoint / SIZED / f"bound-{script.split()[0]}"
+    directory.mkdir()
+    (directory / "current").write_bytes(OLD[SIZED])
+    with witnesses(live, directory / "current", tmp_path) as ask:
+        program = Program(script, script)
+        assert run(program, b"", tmp_path, surroundings(NEW[SIZED], tmp_path)) == (0, "")
+        seen = ask()
+    versions = [OLD[SIZED], NEW[SIZED]]
+    assert versions_of(directory) == versions
+    assert [(readings.complaints, readings.contents) for readings in seen.readings] == [([], versions)] * 2
+    assert seen.held == [NEW[SIZED]] * 2
+    assert (seen.file, seen.directory) == (SAVED, SAVED)
 
 
 def test_readme_has_this_table() -> None:
