@@ -119,7 +119,7 @@ def test_a_program_makes_the_versions_it_should_and_everybody_sees_it(
 def test_who_has_only_a_bind_mount_of_the_file_writes_keys_too(
     live: LiveStore, tmp_path: Path, script: str
 ) -> None:
-    directory = live.mountpoint / SIZED / f"bound-{script.split()[0]}"
+    directory = live.mountpoint / SIZED / f"bound-{script.split(maxsplit=1)[0]}"
     directory.mkdir()
     (directory / "current").write_bytes(OLD[SIZED])
     with witnesses(live, directory / "current", tmp_path) as ask:
