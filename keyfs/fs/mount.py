@@ -19,6 +19,7 @@ from keyfs.fs.notify import Notifier, feed_watchdog
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
 from keyfs.fs.preflight import is_passed
+from keyfs.fs.replies import is_about_wanted_answer
 from keyfs.logs import event
 from keyfs.store.base import Watch
 
@@ -91,6 +92,7 @@ def serve(
     Raises:
         MountFailed: the kernel refuses, or the mount does not answer.
     """
+    logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure

@@ -7,6 +7,7 @@ handler. So each handler carries `@replies`; its sibling `@swallows` is for `for
 import errno
 import functools
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -96,6 +97,15 @@ def swallows(handler: Handler[P, None]) -> Handler[P, None]:
             event(_log, logging.ERROR, "request.bug", request=handler.__name__, exc_info=exc)
 
     return silent
+
+
+def is_about_wanted_answer(record: logging.LogRecord) -> bool:
+    """A filter for pyfuse3's log: no, if it tells of an answer that the kernel did not want any more.
+
+    A mount that ends while the last close of a file is under way does that. pyfuse3 calls it an error.
+    """
+    is_reply = record.msg.endswith("fuse_reply_* failed with %s")
+    return not (is_reply and record.args == (os.strerror(errno.ENOENT),))
 
 
 def _answer(request: str, exc: errors.KeyfsError) -> int:

@@ -29,8 +29,8 @@ class Authority:
         self._name = _name("keyfs test authority")
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(_pem(self._sign(self._name, self._key, (), is_authority=True)))
-        self.server = self._issue("server", names)
-        self.client = self._issue("client", ())
+        self.server = self.issue("server", names)
+        self.client = self.issue("client", ())
 
     @property
     def server_options(self) -> list[str]:
@@ -45,8 +45,8 @@ class Authority:
         cert, key = map(str, self.client)
         return {"tls_ca": str(self.ca), "tls_cert": cert, "tls_key": key}
 
-    def _issue(self, name: str, names: Sequence[str]) -> tuple[Path, Path]:
-        """Files of a new certificate and its private key."""
+    def issue(self, name: str, names: Sequence[str]) -> tuple[Path, Path]:
+        """Files of a new certificate and its private key: `NAME.pem`, `NAME.key`."""
         key = ec.generate_private_key(ec.SECP256R1())
         cert_path, key_path = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         cert_path.write_bytes(_pem(self._sign(_name(name), key, names, is_authority=False)))

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watched import SAVED, watching
 
 from keyfs.core.stamps import is_stamp
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.waiting import wait_until
+from keyfs.testing.watched import SAVED, watching
 
 
 @pytest.fixture(scope="module")

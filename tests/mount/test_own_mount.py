@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from own_files import PEM, history, stamps
-from watched import watching
 
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.own import DECLARED
 from keyfs.testing.waiting import wait_until
+from keyfs.testing.watched import watching
 
 CONFIG = (
     DECLARED

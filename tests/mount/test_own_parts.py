@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from own_files import PEM, history
-from watched import watching
 
 from keyfs.testing.live import live_store, new_live_store
 from keyfs.testing.mounted import mounted
 from keyfs.testing.own import DECLARED
 from keyfs.testing.redis_servers import redis_server
 from keyfs.testing.waiting import wait_until
+from keyfs.testing.watched import watching
 
 
 @pytest.mark.usefixtures("fuse_required")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from outage_site import COLD, DURABLE, METADATA_S, READ_S, SLACK_S, WARM, Site, site_of
-from watched import SAVED, watching
 
 from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.reading import outcome_of, reading_loop
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import shared_store
 from keyfs.testing.waiting import wait_until
+from keyfs.testing.watched import SAVED, watching
 
 STORE_UNAVAILABLE = 16
 READERS = 300

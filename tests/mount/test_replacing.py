@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watched import watching
 from written_ring import OLD, Ring, ring_of
 
 from keyfs.core.stamps import is_stamp
 from keyfs.testing.live import LiveStore, live_store
+from keyfs.testing.watched import watching
 
 NEW = b"new".ljust(32, b".")
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from watched import SAVED, watching
 
 from keyfs.core.names import parse_key_ref
 from keyfs.core.stamps import is_stamp
@@ -16,6 +15,7 @@ from keyfs.seal.keypair import generate_pair
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import Mount, SharedStore, mount_of, shared_store
 from keyfs.testing.waiting import wait_until
+from keyfs.testing.watched import SAVED, watching
 
 ROTATIONS = 200
 
