@@ -115,7 +115,10 @@ def umount(lazy: bool, mountpoint: str) -> None:
         with os.fdopen(daemon, "rb") as pidfd:
             ended = select.select([pidfd], [], [], END_WAIT_S)[0]
         if not ended:
-            raise MountFailed(f"{path} is unmounted, but its daemon still runs after {END_WAIT_S:.0f} s")
+            raise MountFailed(
+                f"{path} is unmounted, but its daemon still runs after {END_WAIT_S:.0f} s: "
+                f"another mount namespace, such as a container, may still have the mount"
+            )
 
 
 def _checked(mountpoint: str, mounted_at: str) -> str:

@@ -10,7 +10,7 @@ from shlex import quote
 from types import MappingProxyType
 from typing import Final
 
-from keyfs.testing.mounted import keyfs_environment
+from keyfs.testing.mounted import LEAVE_OTHER_MOUNTS, keyfs_environment
 
 NOBODY: Final = 65534
 _NEEDED: Final = (Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[2])
@@ -36,8 +36,9 @@ def beside_nobody(
     that user, `nobody` runs any other one so, and `picture` prints all that could change.
     """
     variables = {"NOBODY": str(NOBODY), "PYTHON": sys.executable, **environment}
+    whole = LEAVE_OTHER_MOUNTS + _PRELUDE + _ways() + script
     return subprocess.run(  # noqa: S603 - a test's own script
-        ["unshare", "--mount", "--propagation", "private", "bash", "-c", _PRELUDE + _ways() + script],  # noqa: S607 - as found by PATH
+        ["unshare", "--mount", "--propagation", "private", "bash", "-c", whole],  # noqa: S607 - as found by PATH
         env=keyfs_environment(variables),
         cwd=place,
         capture_output=True,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from keyfs.testing.mounted import LEAVE_OTHER_MOUNTS
 from keyfs.testing.needed import lacking, need
 from keyfs.testing.waiting import wait_until
 
@@ -19,9 +20,10 @@ JOIN: Final = f'echo $$ > "$GROUP/cgroup.procs"; exec {" ".join(NAMESPACES)} bas
 
 # The root is read-only, and so is /proc/sys, whose settings are the machine's. The mounts are shared, because
 # systemd mounts a credentials directory in a namespace of its own, and it is to come from there.
-PRELUDE: Final = """
+PRELUDE: Final = f"""
 set -eu
 mount -t proc proc /proc
+{LEAVE_OTHER_MOUNTS}
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mount -t tmpfs -o mode=755 tmpfs /run

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,15 +30,16 @@ TO_MOUNT: Final = (*HARDENED, "--cap-add=SYS_ADMIN", "--device=/dev/fuse")
 
 @dataclass(frozen=True)
 class Podman:
-    """A podman of its own."""
+    """A podman of its own. The name of *run_root* may have 50 characters."""
 
     place: Path
+    run_root: Path
 
     def command(self, *words: str) -> list[str]:
         """One command for it."""
         folders = [
             f"--root={self.place}/storage",
-            f"--runroot={self.place}/run",
+            f"--runroot={self.run_root}",
             f"--tmpdir={self.place}/tmp",
         ]
         fixed = ("--cgroup-manager=cgroupfs", "--storage-driver=overlay", "--events-backend=file")
@@ -77,11 +79,13 @@ def podman(place: Path) -> Iterator[Podman]:
         lacking("only root may start containers with a native overlay")
     place.mkdir()
     before = set(CGROUPS.glob(f"*/{PARENT}")) | set(CGROUPS.glob(PARENT))
+    run_root = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
-        yield Podman(place)
+        yield Podman(place, run_root)
     finally:
-        for mount in _mounts_below(place):
+        for mount in (*_mounts_below(place), *_mounts_below(run_root)):
             subprocess.run(["umount", "--lazy", mount], check=True)
+        shutil.rmtree(run_root)
         for group in {*CGROUPS.glob(f"*/{PARENT}"), *CGROUPS.glob(PARENT)} - before:
             wait_until(partial(_is_removed, group))
 

@@ -9,7 +9,7 @@ import pytest
 from service_site import LABEL, PACKAGING, PLACED, place_programs
 
 from keyfs.testing.live import LiveStore, new_live_store
-from keyfs.testing.mounted import keyfs_environment
+from keyfs.testing.mounted import LEAVE_OTHER_MOUNTS, keyfs_environment
 
 pytestmark = [
     pytest.mark.usefixtures("fuse_required"),
@@ -37,7 +37,7 @@ def run(store: LiveStore, script: str) -> "subprocess.CompletedProcess[str]":
     place = store.root.parent
     variables = {"PLACE": str(place), "OPTIONS": f"master-key=file:{store.master_key}", "TERM": "dumb"}
     return subprocess.run(
-        ["unshare", "--mount", "bash", "-c", PRELUDE + script],
+        ["unshare", "--mount", "bash", "-c", LEAVE_OTHER_MOUNTS + PRELUDE + script],
         env=keyfs_environment(variables),
         cwd=place,
         capture_output=True,
