@@ -35,9 +35,7 @@ class AttributeHandlers(Refusals):
         node = self._scene.broker.tree.child(parent, text_of(name)) if scratch is None else scratch.node
         if self._scene.is_hidden(node, ctx.pid):
             raise KeyNotFound(f"{node} was removed by this process")
-        return self._scene.attributes(
-            node, self._scene.broker.tree.facts(node), self._scene.inodes.refer(node)
-        )
+        return self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
 
     @swallows
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -68,6 +66,8 @@ class AttributeHandlers(Refusals):
             self._set_scratch(self._scene.scratches.of(node), attr, fields, ctx.uid)
             return self._scene.attributes(node, self._scene.facts(node), inode)
         facts = self._scene.facts(node)
+        if not fields.update_size and ctx.uid not in (0, self._scene.owner_of(node).uid):
+            raise OperationRefused(f"{node} is another user's: mode, owner and times are not yours to set")
         # `install` and `mv` set the mode of what they have just written, and fail if they may not.
         if not self._is_writer(node, ctx.pid):
             _refuse_change(attr, fields, facts, self._scene.owner_of(facts))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pyfuse3
 import trio
-from pyfuse3 import RENAME_EXCHANGE, RENAME_NOREPLACE, FUSEError
+from pyfuse3 import RENAME_NOREPLACE, FUSEError
 
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.policy import READ, WRITE
@@ -84,7 +84,7 @@ class NameHandlers(Refusals):
     ) -> None:
         """Within one client: onto `current` is a write, from it a copy, else a scratch file is renamed."""
         await self._scene.broker.fresh()
-        if flags & RENAME_EXCHANGE:
+        if flags & ~RENAME_NOREPLACE:  # neither two names at once, nor a whiteout where one was
             raise FUSEError(errno.EINVAL)
         old, new = text_of(name_old), text_of(name_new)
         source = self._named(parent_inode_old, old, ctx)
