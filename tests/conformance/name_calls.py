@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import libc_calls as libc
-from content_calls import KEY, Call, opened, reading
+from opened_files import KEY, Call, opened, reading
 
 BESIDE: Final = "beside"  # a scratch file that is there where one can be made
 NEW: Final = "a new name"

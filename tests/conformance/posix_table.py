@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from content_calls import KEY
 from name_calls import BESIDE, NEW
+from opened_files import KEY
 from posix_actor import CALLS
 
 from keyfs.testing.live import LiveStore, live_store
