@@ -63,6 +63,9 @@ class AttributeHandlers(Refusals):
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         if node.kind is Kind.SCRATCH:
+            if fields.update_size and fh is not None and self._scene.handles.is_writing(fh):
+                # It was renamed onto a key after it was opened.
+                self._scene.handles.writing(fh).staged.truncate(attr.st_size)
             self._set_scratch(self._scene.scratches.of(node), attr, fields, ctx.uid)
             return self._scene.attributes(node, self._scene.facts(node), inode)
         facts = self._scene.facts(node)

@@ -20,7 +20,14 @@ from keyfs.core.purposes import Purpose
 from keyfs.core.scratch import Scratch
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Kind, Node, is_key_label, key_node
-from keyfs.errors import AccessDenied, InvalidMaterial, InvalidName, KeyExists, OperationRefused
+from keyfs.errors import (
+    AccessDenied,
+    ClientNotEmpty,
+    InvalidMaterial,
+    InvalidName,
+    KeyExists,
+    OperationRefused,
+)
 from keyfs.fs.handles import WriteHandle, file_info
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, WRITE_WITHIN_S, replies
@@ -127,6 +134,8 @@ class NameHandlers(Refusals):
         if node.kind is not Kind.CLIENT or node.ref is None or node.ref.client is None:
             raise OperationRefused(f"{node}/ is part of every key store")
         self._scene.demand(ctx, parent, WRITE)
+        if any(self._scene.scratches.beside(node.ref, ctx.uid)):
+            raise ClientNotEmpty(f"there are scratch files in {node}/")
         await self._scene.broker.changes.remove_client(node.ref)
 
     def _beside(self, parent_inode: int, ctx: pyfuse3.RequestContext) -> KeyRef:
