@@ -150,6 +150,9 @@ class Fuzz(Names):
                 continue
 
     def teardown(self) -> None:
-        while self.open:
+        while self.open and not self.has_diverged:
             self.close(0)
+        for actor in {handle.actor for handle in self.open}:
+            self.site.actors[actor].end()
+            self.site.actors[actor].start()
         super().teardown()

@@ -23,10 +23,10 @@ def opened(name: str, flags: int = os.O_RDONLY) -> Iterator[int]:
     os.close(fd)
 
 
-def with_error(call: Callable[[], object]) -> str:
+def with_error(call: Callable[..., object], *arguments: object) -> str:
     """The errno of a call, or `ok`."""
     try:
-        call()
+        call(*arguments)
     except OSError as exc:
         return errno.errorcode[exc.errno or 0]
     return "ok"

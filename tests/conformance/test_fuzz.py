@@ -29,8 +29,8 @@ def run(site: FuzzSite, examples: int, steps: int) -> None:
 
 
 def test_a_mount_does_what_the_model_says(site: FuzzSite) -> None:
-    run(site, examples=8, steps=40)
-    assert site.steps > 100
+    run(site, examples=20, steps=50)
+    assert site.steps > 400
 
 
 @pytest.mark.soak
