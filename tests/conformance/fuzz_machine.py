@@ -3,31 +3,16 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from fuzz_model import KEY_SIZE, Key, Open, Refused, Scratch, import_into
 from fuzz_site import FuzzSite
+from fuzz_values import CURRENT, NAMES, NOREPLACE, PLACES, contents, keys, names, picks, places
 from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from keyfs.core.stamps import is_stamp
-
-CURRENT: Final = "current"
-NAMES: Final = ("x", "y", ".swp")
-PLACES: Final = ("storage-sym/{}one", "storage-sym/{}two", "hmac-sym/{}three")
-NOREPLACE: Final = 1
-places = st.integers(0, len(PLACES) - 1)
-names = st.sampled_from(NAMES)
-picks = st.integers(0, 1 << 16)
-# Mostly keys, of few different values, so that the same bytes come again.
-keys = st.sampled_from([bytes([fill]) * KEY_SIZE for fill in b"abc"])
-contents = st.one_of(
-    keys,
-    keys,
-    keys.map(lambda key: key + b"\n"),
-    st.sampled_from([b"", b"short", b"x" * (KEY_SIZE + 1), b"y" * 5000]),
-)
 
 
 def outcome(call: Callable[[], object]) -> str | object:
@@ -38,7 +23,7 @@ def outcome(call: Callable[[], object]) -> str | object:
 
 
 class Names(RuleBasedStateMachine):
-    """Three clients, which need not be there, two processes that keep files open, one that does not."""
+    """Two clients, which need not be there, two processes that keep files open, one that does not."""
 
     site: ClassVar[FuzzSite]
 
@@ -86,6 +71,13 @@ class Names(RuleBasedStateMachine):
         return key, which, stamps[which]
 
     # --- clients ---
+
+    @initialize(are_there=st.tuples(st.booleans(), st.booleans()))
+    def begin(self, are_there: tuple[bool, bool]) -> None:
+        """Mostly with keys: without them there is little to do."""
+        for place, is_there in enumerate(are_there):
+            if is_there:
+                self.put_past_the_mount(place, b"a" * KEY_SIZE)
 
     @rule(place=places)
     def mkdir(self, place: int) -> None:
@@ -137,6 +129,9 @@ class Names(RuleBasedStateMachine):
 
     @rule(place=places, data=keys)
     def change_past_the_mount(self, place: int, data: bytes) -> None:
+        self.put_past_the_mount(place, data)
+
+    def put_past_the_mount(self, place: int, data: bytes) -> None:
         def expected() -> None:
             import_into(self.clients.setdefault(place, Key()), data)
 

@@ -2,22 +2,27 @@
 
 import os
 from collections.abc import Callable
-from typing import Final
 
-from fuzz_machine import CURRENT, Names, keys, names, picks, places
-from fuzz_model import KEY_SIZE, Open, Refused, Scratch, Staged
+from fuzz_machine import Names
+from fuzz_model import Open, Refused, Scratch, Staged
+from fuzz_values import (
+    CURRENT,
+    OPEN_MAX,
+    READ_UP_TO,
+    actors,
+    keys,
+    modes,
+    more_flags,
+    names,
+    offsets,
+    opens,
+    picks,
+    pieces,
+    places,
+    sizes,
+)
 from hypothesis import assume
-from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-
-READ_UP_TO: Final = 8192
-OPEN_MAX: Final = 12
-actors = st.sampled_from((1, 2))
-pieces = st.one_of(keys, st.binary(max_size=KEY_SIZE))
-offsets = st.sampled_from([0, 0, 0, 0, 1, 16, KEY_SIZE, KEY_SIZE + 1, 4096, 1 << 20, 1 << 62])
-sizes = st.sampled_from([0, 0, 1, 16, KEY_SIZE, KEY_SIZE + 1, 4096, (1 << 20) + 1, 1 << 62])
-modes = st.sampled_from([os.O_RDONLY, os.O_WRONLY, os.O_RDWR])
-more_flags = st.sampled_from([0, 0, os.O_TRUNC, os.O_CREAT, os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_EXCL])
 
 
 def has_open(machine: Names) -> bool:
@@ -61,6 +66,15 @@ class Fuzz(Names):
         self.opened(place, actor, name, mode | more, expected)
 
     @precondition(lambda self: len(self.open) < OPEN_MAX)
+    @rule(place=places, actor=actors, name=names, data=keys)
+    def rename_onto_current_while_open(self, place: int, actor: int, name: str, data: bytes) -> None:
+        """As programs do that close a file only after they have renamed it."""
+        assume(place in self.clients)
+        self.open_scratch(place, actor, os.O_RDWR, os.O_CREAT | os.O_TRUNC, name)
+        self.write(0, data, 0)
+        self.rename_onto_current(place, name, 0)
+
+    @precondition(lambda self: len(self.open) < OPEN_MAX)
     @rule(place=places, actor=actors, mode=modes, pick=picks)
     def open_version(self, place: int, actor: int, mode: int, pick: int) -> None:
         key, which, stamp = self.version(place, pick)
@@ -89,38 +103,38 @@ class Fuzz(Names):
 
     def on(self, pick: int, expected: Callable[[Open], object], command: str, *arguments: object) -> Open:
         """Make a call on some open file, on both sides."""
-        handle = self.open[pick % len(self.open)]
+        handle = self.open[-1 - pick % len(self.open)]
         actor = self.site.actors[handle.actor]
         self.both(handle.place, lambda: expected(handle), lambda: actor.ask(command, handle.fd, *arguments))
         return handle
 
     @precondition(has_open)
-    @rule(pick=picks, offset=offsets)
+    @rule(pick=opens, offset=offsets)
     def read(self, pick: int, offset: int) -> None:
         self.on(pick, lambda file: file.read(READ_UP_TO, offset).hex(), "pread", READ_UP_TO, offset)
 
     @precondition(has_open)
-    @rule(pick=picks, data=pieces, offset=offsets)
+    @rule(pick=opens, data=pieces, offset=offsets)
     def write(self, pick: int, data: bytes, offset: int) -> None:
         self.on(pick, lambda file: file.write(data, offset), "pwrite", data.hex(), offset)
 
     @precondition(has_open)
-    @rule(pick=picks, size=sizes)
+    @rule(pick=opens, size=sizes)
     def ftruncate(self, pick: int, size: int) -> None:
         self.on(pick, lambda file: file.truncate(size), "ftruncate", size)
 
     @precondition(has_open)
-    @rule(pick=picks)
+    @rule(pick=opens)
     def fsync(self, pick: int) -> None:
         self.on(pick, Open.commit, "fsync")
 
     @precondition(has_open)
-    @rule(pick=picks)
+    @rule(pick=opens)
     def touch(self, pick: int) -> None:
         self.on(pick, lambda file: None, "utime")
 
     @precondition(has_open)
-    @rule(pick=picks)
+    @rule(pick=opens)
     def close(self, pick: int) -> None:
         self.open.remove(self.on(pick, Open.commit, "close"))
 
