@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from posix_actor import CALLS
@@ -10,6 +11,7 @@ from posix_table import LABELS, MODES, Site, expected, posix_site, read_table
 
 from keyfs.testing.mounted import run_keyfs
 
+ROOT = Path(__file__).parents[2]
 # What any file system answers there needs no reason.
 PLAIN = frozenset({"ENOENT", "EISDIR", "ENOTDIR", "EBADF", "EEXIST"})
 TABLES = {mode: read_table(mode) for mode in MODES}
@@ -57,3 +59,14 @@ def test_a_refusal_has_its_reason(mode: str) -> None:
         for entry in row
         if entry.outcome in set(errno.errorcode.values()) - PLAIN and not entry.reason
     ]
+
+
+def test_the_readme_says_what_the_table_says() -> None:
+    section = (ROOT / "README.md").read_text().partition("## What a program may do")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "|" in line]
+    assert len(rows) > 10
+    assert [(call, kind, answer) for call, kind, answer, _ in rows[2:]] == [
+        (call, kind, expected(TABLES["read-write"], call)[kind]) for call, kind, *_ in rows[2:]
+    ]
+    kinds = expected(TABLES["read-write"], "read")
+    assert f"have {len(CALLS)} calls on\n{len(kinds)} kinds of nodes" in section
