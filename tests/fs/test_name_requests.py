@@ -202,3 +202,31 @@ async def test_another_user_cannot_touch_a_key_or_set_its_mode_to_what_it_is(ker
     for change in ({"mtime_ns": 1}, {"mode": 0o600}, {"uid": OWNER_UID}):
         with refused("EPERM"):
             await other.setattr(inode, **change)
+
+
+async def test_a_file_renamed_onto_a_key_while_open_is_truncated_through_its_handle(
+    kernel: Kernel, keys: Keys
+) -> None:
+    """Else what is written after that would be mixed with the bytes before it."""
+    fh = await create(kernel, f"{DIRECTORY}/x", os.O_RDWR | os.O_CREAT)
+    await kernel.operations.write(fh, 0, b"a" * 32)
+    parent, inode = await kernel.inode(DIRECTORY), await kernel.inode(f"{DIRECTORY}/x")
+    await kernel.operations.rename(parent, b"x", parent, b"current", 0, kernel.ctx)
+    await kernel.setattr(inode, fh, size=0)
+    assert await kernel.operations.read(fh, 0, 99) == b""
+    await kernel.operations.write(fh, 0, b"short")
+    with refused("EINVAL"):
+        await kernel.operations.flush(fh)
+    await kernel.operations.release(fh)
+    assert keys.secret(STORAGE_SYM) == b"a" * 32
+
+
+async def test_a_client_is_not_removed_with_scratch_files_in_it(kernel: Kernel) -> None:
+    """They were there again, out of nowhere, when the client was made again."""
+    parent = await kernel.inode("storage-sym")
+    await kernel.operations.mkdir(parent, b"bobby", 0o755, kernel.ctx)
+    await kernel.operations.release(await create(kernel, "storage-sym/bobby/x"))
+    with refused("ENOTEMPTY"):
+        await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
+    await unlink(kernel, "storage-sym/bobby/x")
+    await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
