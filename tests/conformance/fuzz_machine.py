@@ -135,7 +135,7 @@ class Names(RuleBasedStateMachine):
         def expected() -> None:
             import_into(self.clients.setdefault(place, Key()), data)
 
-        self.both(place, expected, lambda: self.site.live.make(self.labels[place], data) and None)
+        self.both(place, expected, lambda: self.site.make(self.labels[place], data))
 
     # --- names ---
 

@@ -11,6 +11,8 @@ from typing import Final
 
 from fuzz_model import Refused
 
+from keyfs.broker.writer import RingWriter
+from keyfs.core.names import parse_key_ref
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.mounted import keyfs_environment
 
@@ -67,9 +69,14 @@ class FuzzSite:
     """The first actor opens nothing for long: its children are the processes that keyfs sees only once."""
 
     live: LiveStore
+    writer: RingWriter  # of another program, past the mount
     actors: list[Actor]
     examples: int = 0
     steps: int = 0
+
+    def make(self, label: str, data: bytes) -> None:
+        """The next version, made by the other program."""
+        self.writer.import_material(parse_key_ref(label), data)
 
     def once(self, *command: object) -> object:
         return self.actors[0].ask("in_a_child", *command)
@@ -77,8 +84,8 @@ class FuzzSite:
 
 @contextmanager
 def fuzz_site(place: Path) -> Iterator[FuzzSite]:
-    with live_store(place, "--allow-destroy") as live:
-        site = FuzzSite(live, [Actor(live.mountpoint) for _ in range(3)])
+    with live_store(place, "--allow-destroy") as live, live.opened() as (_, writer):
+        site = FuzzSite(live, writer, [Actor(live.mountpoint) for _ in range(3)])
         try:
             yield site
         finally:
