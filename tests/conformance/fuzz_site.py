@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,3 +93,11 @@ def fuzz_site(place: Path) -> Iterator[FuzzSite]:
                 actor.end()
         assert not live.logged("request.bug")
         assert not live.logged("request.late")
+
+
+def outcome(call: Callable[[], object]) -> str | object:
+    """What a call returns, or the errno it is refused with."""
+    try:
+        return call()
+    except Refused as exc:
+        return str(exc)
