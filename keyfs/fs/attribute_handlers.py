@@ -69,7 +69,8 @@ class AttributeHandlers(Refusals):
             self._set_scratch(self._scene.scratches.of(node), attr, fields, ctx.uid)
             return self._scene.attributes(node, self._scene.facts(node), inode)
         facts = self._scene.facts(node)
-        if not fields.update_size and ctx.uid not in (0, self._scene.owner_of(node).uid):
+        is_owner = ctx.uid in (0, self._scene.owner_of(facts).uid)
+        if not fields.update_size and not is_owner and not self._scene.grants(ctx, facts, WRITE):
             raise OperationRefused(f"{node} is another user's: mode, owner and times are not yours to set")
         # `install` and `mv` set the mode of what they have just written, and fail if they may not.
         if not self._is_writer(node, ctx.pid):
