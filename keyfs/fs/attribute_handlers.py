@@ -35,9 +35,7 @@ class AttributeHandlers(Refusals):
         node = self._scene.broker.tree.child(parent, text_of(name)) if scratch is None else scratch.node
         if self._scene.is_hidden(node, ctx.pid):
             raise KeyNotFound(f"{node} was removed by this process")
-        return self._scene.attributes(
-            node, self._scene.broker.tree.facts(node), self._scene.inodes.refer(node)
-        )
+        return self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
 
     @swallows
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -65,9 +63,15 @@ class AttributeHandlers(Refusals):
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         if node.kind is Kind.SCRATCH:
+            if fields.update_size and fh is not None and self._scene.handles.is_writing(fh):
+                # It was renamed onto a key after it was opened.
+                self._scene.handles.writing(fh).staged.truncate(attr.st_size)
             self._set_scratch(self._scene.scratches.of(node), attr, fields, ctx.uid)
             return self._scene.attributes(node, self._scene.facts(node), inode)
         facts = self._scene.facts(node)
+        is_owner = ctx.uid in (0, self._scene.owner_of(facts).uid)
+        if not fields.update_size and not is_owner and not self._scene.grants(ctx, facts, WRITE):
+            raise OperationRefused(f"{node} is another user's: mode, owner and times are not yours to set")
         # `install` and `mv` set the mode of what they have just written, and fail if they may not.
         if not self._is_writer(node, ctx.pid):
             _refuse_change(attr, fields, facts, self._scene.owner_of(facts))

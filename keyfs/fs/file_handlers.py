@@ -30,6 +30,8 @@ class FileHandlers(Refusals):
             return file_info(self._open_scratch(node, flags, ctx.uid))
         if flags & os.O_ACCMODE == os.O_RDONLY:
             self._scene.demand(ctx, node, READ)
+            if flags & os.O_TRUNC:  # the kernel takes the file for empty now, whoever else has it open
+                self._scene.demand(ctx, node, WRITE)
             snapshot = await self._scene.broker.snapshot(node)
             handle = ReadHandle(node, inode, ctx.pid, snapshot, trio.current_time())
             return file_info(self._scene.handles.add(handle))

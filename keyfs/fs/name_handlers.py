@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pyfuse3
 import trio
-from pyfuse3 import RENAME_EXCHANGE, RENAME_NOREPLACE, FUSEError
+from pyfuse3 import RENAME_NOREPLACE, FUSEError
 
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.policy import READ, WRITE
@@ -20,7 +20,14 @@ from keyfs.core.purposes import Purpose
 from keyfs.core.scratch import Scratch
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Kind, Node, is_key_label, key_node
-from keyfs.errors import AccessDenied, InvalidMaterial, InvalidName, KeyExists, OperationRefused
+from keyfs.errors import (
+    AccessDenied,
+    ClientNotEmpty,
+    InvalidMaterial,
+    InvalidName,
+    KeyExists,
+    OperationRefused,
+)
 from keyfs.fs.handles import WriteHandle, file_info
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, WRITE_WITHIN_S, replies
@@ -84,7 +91,7 @@ class NameHandlers(Refusals):
     ) -> None:
         """Within one client: onto `current` is a write, from it a copy, else a scratch file is renamed."""
         await self._scene.broker.fresh()
-        if flags & RENAME_EXCHANGE:
+        if flags & ~RENAME_NOREPLACE:  # neither two names at once, nor a whiteout where one was
             raise FUSEError(errno.EINVAL)
         old, new = text_of(name_old), text_of(name_new)
         source = self._named(parent_inode_old, old, ctx)
@@ -127,6 +134,8 @@ class NameHandlers(Refusals):
         if node.kind is not Kind.CLIENT or node.ref is None or node.ref.client is None:
             raise OperationRefused(f"{node}/ is part of every key store")
         self._scene.demand(ctx, parent, WRITE)
+        if any(self._scene.scratches.beside(node.ref, ctx.uid)):
+            raise ClientNotEmpty(f"there are scratch files in {node}/")
         await self._scene.broker.changes.remove_client(node.ref)
 
     def _beside(self, parent_inode: int, ctx: pyfuse3.RequestContext) -> KeyRef:

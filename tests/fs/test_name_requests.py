@@ -165,3 +165,68 @@ async def test_a_rename_across_keys_is_a_copy_for_the_program_to_make(kernel: Ke
     here, there = await kernel.inode(DIRECTORY), await kernel.inode("hmac-sym/alice")
     with refused(errno.errorcode[errno.EXDEV]):
         await kernel.operations.rename(here, b"current", there, b"current", 0, kernel.ctx)
+
+
+async def test_a_scratch_file_is_not_empty_for_who_looks_it_up(kernel: Kernel) -> None:
+    """The kernel takes the size from there: sendfile(2) on a file just opened found nothing in it."""
+    fh = await create(kernel, f"{DIRECTORY}/x")
+    await kernel.operations.write(fh, 0, KEY)
+    await kernel.operations.release(fh)
+    attr = await kernel.lookup(f"{DIRECTORY}/x")
+    assert (attr.st_size, attr.st_mode & 0o777) == (len(KEY), 0o600)
+
+
+@pytest.mark.expects_log("access.denied")
+async def test_who_may_only_read_a_file_cannot_have_it_taken_for_empty(kernel: Kernel) -> None:
+    """O_RDONLY with O_TRUNC changes nothing here, but the kernel then believes the file to be empty."""
+    inode = await kernel.inode("storage/alice/current.pub")
+    with refused("EACCES"):
+        await kernel.operations.open(inode, os.O_RDONLY | os.O_TRUNC, another_process(kernel, OTHER).ctx)
+    async with kernel.opened(SYM, os.O_RDONLY | os.O_TRUNC) as fh:
+        assert len(await kernel.operations.read(fh, 0, 99)) == 32
+
+
+async def test_a_rename_that_should_leave_a_whiteout_does_nothing(kernel: Kernel) -> None:
+    await kernel.operations.release(await create(kernel, f"{DIRECTORY}/x"))
+    parent = await kernel.inode(DIRECTORY)
+    for flags in (2, 4):  # RENAME_EXCHANGE, RENAME_WHITEOUT
+        with refused("EINVAL"):
+            await kernel.operations.rename(parent, b"x", parent, b"y", flags, kernel.ctx)
+    assert "x" in await kernel.names(DIRECTORY)
+
+
+async def test_another_user_cannot_touch_a_key_or_set_its_mode_to_what_it_is(kernel: Kernel) -> None:
+    """It had no effect, but was answered as if it were allowed, and watchers were woken."""
+    other = another_process(kernel, OTHER)
+    inode = await other.inode(SYM)
+    for change in ({"mtime_ns": 1}, {"mode": 0o600}, {"uid": OWNER_UID}):
+        with refused("EPERM"):
+            await other.setattr(inode, **change)
+
+
+async def test_a_file_renamed_onto_a_key_while_open_is_truncated_through_its_handle(
+    kernel: Kernel, keys: Keys
+) -> None:
+    """Else what is written after that would be mixed with the bytes before it."""
+    fh = await create(kernel, f"{DIRECTORY}/x", os.O_RDWR | os.O_CREAT)
+    await kernel.operations.write(fh, 0, b"a" * 32)
+    parent, inode = await kernel.inode(DIRECTORY), await kernel.inode(f"{DIRECTORY}/x")
+    await kernel.operations.rename(parent, b"x", parent, b"current", 0, kernel.ctx)
+    await kernel.setattr(inode, fh, size=0)
+    assert await kernel.operations.read(fh, 0, 99) == b""
+    await kernel.operations.write(fh, 0, b"short")
+    with refused("EINVAL"):
+        await kernel.operations.flush(fh)
+    await kernel.operations.release(fh)
+    assert keys.secret(STORAGE_SYM) == b"a" * 32
+
+
+async def test_a_client_is_not_removed_with_scratch_files_in_it(kernel: Kernel) -> None:
+    """They were there again, out of nowhere, when the client was made again."""
+    parent = await kernel.inode("storage-sym")
+    await kernel.operations.mkdir(parent, b"bobby", 0o755, kernel.ctx)
+    await kernel.operations.release(await create(kernel, "storage-sym/bobby/x"))
+    with refused("ENOTEMPTY"):
+        await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
+    await unlink(kernel, "storage-sym/bobby/x")
+    await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
