@@ -33,6 +33,7 @@ class _Stage(msgspec.Struct, omit_defaults=True):
     is_refused: bool
     committed: str
     begun_on: str | None = None
+    never: bytes = b""
 
 
 class _Kept(msgspec.Struct, omit_defaults=True):
@@ -108,7 +109,7 @@ class KeptHandles(Handles):
         elif isinstance(handle, WriteHandle):
             staged = handle.staged
             flags = (staged.is_dirty, staged.is_refused, staged.committed, begun_on)
-            stage = _Stage(staged.limit, staged.prefix, staged.base, *flags)
+            stage = _Stage(staged.limit, staged.prefix, staged.base, *flags, staged.never)
             kept = _Kept("write", handle.node.path, facts=handle.facts, stage=stage)
             self._put(number, kept, memoryview(staged.buffer))
         elif isinstance(handle, DirectoryHandle):
@@ -141,7 +142,7 @@ class KeptHandles(Handles):
             stage = kept.stage
             staged = StagedWrite(stage.limit, stage.prefix, stage.base, bytearray(content))
             staged.is_dirty, staged.is_refused = stage.is_dirty, stage.is_refused
-            staged.committed, staged.begun_on = stage.committed, stage.begun_on
+            staged.committed, staged.begun_on, staged.never = stage.committed, stage.begun_on, stage.never
             return WriteHandle(node, staged, kept.facts)
         if kept.kind == "directory":
             return DirectoryHandle(tuple(directory_entries(self._tree, node)))
