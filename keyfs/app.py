@@ -18,7 +18,7 @@ from keyfs.layout.own import OwnLayout
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
 from keyfs.master.registry import DEFAULT_URI
-from keyfs.master_keys import MasterKeys
+from keyfs.master_keys import Keeper, MasterKeys
 from keyfs.seal.protection import Protections
 from keyfs.store.annex import DirectoryAnnex, Present
 from keyfs.store.base import Store
@@ -41,6 +41,7 @@ class Access:
     master_key: str | None = DEFAULT_URI  # or several, separated by commas; None to list only
     legacy: bool = False
     wait_s: float = 0.0  # for a key service that does not answer
+    keeper: Keeper | None = None  # of master keys, for the process that comes after us
     reread: Callable[[], str] | None = None  # says *master_key* anew, where a configuration file has it
     own: tuple[Purpose, ...] = ()  # the purposes that the operator declared
     undeclared: bool = False  # keys of own purposes that are declared nowhere are taken for keys, too
@@ -74,7 +75,7 @@ def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | N
     if access.master_key is None:
         keys = KeyStore(store, layout, None)
         return keys, RingWriter(keys), None
-    master_keys = MasterKeys(access.master_key, name, store.read_beside)
+    master_keys = MasterKeys(access.master_key, name, store.read_beside, access.keeper)
     protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
     keys = KeyStore(store, layout, protection)
     return keys, RingWriter(keys), master_keys

@@ -53,12 +53,14 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     store: str | None = None
     master_key: str | None = None
     read_only: bool | None = None
+    supervised: bool | None = None
     allow_other: bool | None = None
     allow_destroy: bool | None = None
     legacy: bool | None = None
     log_level: str | None = None
     log_file: str | None = None
     serve_stale: str | None = None
+    grace: str | None = None
     wait: str | None = None
     views: str | None = None
     purpose: dict[str, PurposeSettings] = {}

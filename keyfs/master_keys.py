@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar, cast
 from keyfs.errors import KeyServiceUnavailable
 from keyfs.logs import event
 from keyfs.master.apart import provider_of
-from keyfs.master.base import MasterKeyProvider, ReadBeside
+from keyfs.master.base import MasterKey, MasterKeyProvider, ReadBeside
 from keyfs.master.env import EnvironmentMasterKey
 from keyfs.master.registry import is_per_client, open_per_client, split_uris
 from keyfs.seal.caching import CachingProtection
@@ -54,19 +54,35 @@ class _Source(Protocol):
     def describe(self) -> str: ...
 
 
+class Keeper(Protocol):
+    """Keeps master keys beyond the life of this process."""
+
+    def recall(self, uri: str) -> MasterKey | None:
+        """What was kept of it; None where it is to be fetched."""
+
+    def keep(self, uri: str, key: MasterKey) -> None:
+        """Keep *key*, which was fetched there."""
+
+
 class _MasterKeySource:
-    def __init__(self, provider: MasterKeyProvider) -> None:
+    def __init__(self, provider: MasterKeyProvider, keeper: Keeper | None) -> None:
         self._provider = provider
+        self._keeper = keeper
         self.describe = provider.describe
 
     def fetch(self, wait_s: float) -> Protection:
-        key = patiently(self._provider.fetch, wait_s)
+        key = self._recalled() or patiently(self._provider.fetch, wait_s)
         for warning in key.warnings:
             event(_log, logging.WARNING, "master_key.suspicious", reason=warning)
         try:
+            if self._keeper is not None:
+                self._keeper.keep(self.describe(), key)
             return CellProtection(open_sealer(key.encryption))
         finally:
             key.wipe()
+
+    def _recalled(self) -> MasterKey | None:
+        return None if self._keeper is None else self._keeper.recall(self.describe())
 
 
 class _ClientKeysSource:
@@ -87,14 +103,15 @@ class MasterKeys:
         uris: separated by commas.
         layout: of the key store, "v1" or "v2".
         read_beside: reads what is kept beside the key store.
+        keeper: keeps what was fetched for the process that comes after us.
 
     Raises:
         InvalidSettings: as `open_provider`.
     """
 
-    def __init__(self, uris: str, layout: str, read_beside: ReadBeside) -> None:
+    def __init__(self, uris: str, layout: str, read_beside: ReadBeside, keeper: Keeper | None = None) -> None:
         # Opened once: paths in a URI are meant from where we are now, and a daemon goes elsewhere.
-        self._sources = [_source(uri, layout, read_beside) for uri in split_uris(uris)]
+        self._sources = [_source(uri, layout, read_beside, keeper) for uri in split_uris(uris)]
 
     def fetch(self, wait_s: float = 0.0) -> tuple[Protection, ...]:
         """All keys anew, and with them the ways of sealing. What a KMS opened before is forgotten.
@@ -146,7 +163,7 @@ def patiently(call: Callable[[], Result], wait_s: float) -> Result:
             time.sleep(min(RETRY_S, left_s))
 
 
-def _source(uri: str, layout: str, read_beside: ReadBeside) -> _Source:
+def _source(uri: str, layout: str, read_beside: ReadBeside, keeper: Keeper | None) -> _Source:
     if is_per_client(uri):
         return _ClientKeysSource(cast("_ClientKeys", open_per_client(uri)))
-    return _MasterKeySource(provider_of(uri, layout, read_beside, FETCH_WITHIN_S))
+    return _MasterKeySource(provider_of(uri, layout, read_beside, FETCH_WITHIN_S), keeper)

@@ -26,6 +26,7 @@ from keyfs.fs.mount import Hooks, MountPlan, serve
 from keyfs.fs.notify import Notifier, notifier_of_environment
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
+from keyfs.fs.suspects import earlier_outsiders, note_outsider
 from keyfs.logs import event
 from keyfs.master_keys import MasterKeys, hide_variables, patiently
 from keyfs.offload import Offload
@@ -58,6 +59,8 @@ def run_service(
         watch = keys.watch()
         patiently(lambda: verify_master_key(keys), access.wait_s)
         started_ns = time.time_ns()
+        if plan.takeover is not None:
+            plan.takeover.wait()  # nothing that takes long comes after it
         info = _info(plan, keys, started_ns)
         freshness = Freshness(keys, plan.serve_stale_s)
         outcomes = Outcomes()
@@ -66,7 +69,7 @@ def run_service(
         broker = KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy))
         operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
         # Before the mount, so that it can hold nothing of it.
-        with closing(Outsider()) as outsider:
+        with closing(_outsider(plan)) as outsider:
             renew = partial(_renew, tree, policy, _Renewal(keys, access, master_keys))
             hooks = _hooks(plan, on_ready, renew, notifier)
             serve(plan, operations, broker, watch, outsider, hooks)
@@ -114,6 +117,7 @@ class _Renewal:
     def __init__(self, keys: KeyStore, access: Access, master_keys: MasterKeys | None) -> None:
         self._keys = keys
         self._reread = access.reread
+        self._keeper = access.keeper
         self._uris = access.master_key
         self._master_keys = master_keys
 
@@ -128,7 +132,7 @@ class _Renewal:
             return
         uris = self._uris if self._reread is None else self._reread()
         if uris is not None and uris != self._uris:
-            master_keys = MasterKeys(uris, keys.layout.name, keys.store.read_beside)
+            master_keys = MasterKeys(uris, keys.layout.name, keys.store.read_beside, self._keeper)
         members = master_keys.fetch()
         verify_master_key(keys, BlobReader(keys.store, keys.layout, Protections(members)))
         self._uris, self._master_keys = uris, master_keys
@@ -144,4 +148,15 @@ def _info(plan: MountPlan, keys: KeyStore, started_ns: int) -> MountInfo:
         layout=keys.layout.name,
         read_only=plan.read_only,
         started=rfc3339(started_ns),
+        supervision={} if plan.takeover is None else plan.takeover.facts,
     )
+
+
+def _outsider(plan: MountPlan) -> Outsider:
+    """The process outside; one of a worker also answers for those of earlier workers."""
+    if plan.takeover is None:
+        return Outsider()
+    ledger = plan.takeover.estate.ledger
+    outsider = Outsider(earlier_outsiders(ledger))
+    note_outsider(ledger, plan.takeover.generation, outsider.pid)
+    return outsider

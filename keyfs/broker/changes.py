@@ -110,7 +110,7 @@ class Changes:
             RotationConflict: someone rotated since the handle read what it edits.
         """
         with self.outcomes.refusals(node.ref, WRITE):
-            if staged.base and node.ref is not None and self._current_identity(node.ref) != staged.base:
+            if staged.base and node.ref is not None and self.current_identity(node.ref) != staged.base:
                 raise RotationConflict(f"{node.ref} was rotated by someone else since it was opened")
             return staged.write(offset, data)
 
@@ -191,7 +191,8 @@ class Changes:
         if ref is not None:
             self._keys.layout.check_writable(ref, self._keys.store.name_limit)
 
-    def _current_identity(self, ref: KeyRef) -> str:
+    def current_identity(self, ref: KeyRef) -> str:
+        """What tells the current version from the next; empty when there is none."""
         try:
             return self._keys.ring(ref).version(CURRENT).part(Half.SECRET).stat.identity
         except KeyNotFound:
@@ -209,6 +210,9 @@ class Changes:
         """In the writers' thread: also a caller who has left by the end has rotated, and does not again."""
         if staged.committed:
             return
+        if staged.begun_on is not None and self.current_identity(ref) != staged.begun_on:
+            staged.committed = CURRENT  # by the process that began it, or by others: there is a next version
+            return
         with self.outcomes.refusals(ref, GENERATE):
             is_first = ref in self._clients and not self._keys.index.has(ref)
             made = self._writer.generate(ref) if is_first else self._writer.rotate(ref)
@@ -217,7 +221,7 @@ class Changes:
 
     async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
         try:
-            made = await self._offload.write(self._import, ref, data, staged.base, staged.committed)
+            made = await self._offload.write(self._import, ref, data, staged)
         except InvalidMaterial as exc:
             event(_log, logging.INFO, "import.refused", key=str(ref), reason=str(exc))
             raise
@@ -228,9 +232,15 @@ class Changes:
         else:
             staged.mark_unchanged(data)
 
-    def _import(self, ref: KeyRef, data: bytes, base: str, committed: str) -> Written:
+    def _import(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> Written:
         with self.outcomes.refusals(ref, WRITE):
-            made = self._writer.import_material(ref, data, expected=base or None, amend=committed or None)
+            made = self._writer.import_material(
+                ref,
+                data,
+                expected=staged.base or None,
+                amend=staged.committed or None,
+                begun_on=staged.begun_on,
+            )
         if made.is_new:
             self._done(ref, WRITE)
         return made

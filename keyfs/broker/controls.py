@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.tree import inventory
@@ -21,6 +21,7 @@ class MountInfo:
     layout: str
     read_only: bool
     started: str  # RFC 3339
+    supervision: Mapping[str, object] = field(default_factory=dict)  # what a supervisor says of itself
 
 
 def controls(
@@ -61,12 +62,14 @@ def controls(
 def _status(keys: KeyStore, info: MountInfo, state: str) -> dict[str, object]:
     protection = keys.protection
     facts = asdict(info)
+    supervision = facts.pop("supervision")
     of_mount = {name: facts.pop(name) for name in ("read_only", "started")}
     return {
         **facts,
         "master_key": "none" if protection is None else ",".join(protection.described),
         "sealer": "none" if protection is None else protection.engine,
         **of_mount,
+        **supervision,
         "state": state,
         "keys": len(keys.index),
         "strays": len(keys.index.strays),

@@ -7,6 +7,7 @@ again. A change that is refused on the way has changed nothing.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
@@ -79,6 +80,7 @@ class RingWriter:
         must_exist: bool | None = None,
         expected: str | None = None,
         amend: str | None = None,
+        begun_on: str | None = None,
     ) -> Written:
         """Make *data* the next version. The same bytes as the current version change nothing.
 
@@ -89,6 +91,8 @@ class RingWriter:
             expected: identity of the current version that *data* was made from.
             amend: identity of a current version that is replaced without being archived, because the
                 same file handle wrote it a moment ago.
+            begun_on: identity of what was current when a process that died began this very call; what it may
+                have made is not made again.
 
         Raises:
             InvalidMaterial: wrong length or form.
@@ -100,6 +104,8 @@ class RingWriter:
 
         def decide(ring: KeyRing | None) -> Secret | None:
             if ring is not None and self._is_current(ring, material):
+                return None
+            if ring is not None and begun_on is not None and self._is_since(ring, begun_on, material):
                 return None
             if expected is not None and identity(ring) != expected:
                 raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
@@ -250,12 +256,19 @@ class RingWriter:
                 )
         return blob
 
+    def _is_since(self, ring: KeyRing, begun_on: str, material: Secret) -> bool:
+        """Whether a version that is newer than *begun_on* holds *material*."""
+        newer = takewhile(lambda version: _identity(version) != begun_on, reversed(ring.versions))
+        return any(self._holds(ring, version, material) for version in newer)
+
     def _is_current(self, ring: KeyRing, material: Secret) -> bool:
-        current = ring.current
-        if current is None or current.secret is None:
+        return self._holds(ring, ring.current, material)
+
+    def _holds(self, ring: KeyRing, version: KeyVersion | None, material: Secret) -> bool:
+        if version is None or version.secret is None:
             return False
         try:
-            with self._keys.reader.open(ring.ref, current, Half.SECRET).material as known:
+            with self._keys.reader.open(ring.ref, version, Half.SECRET).material as known:
                 return known == material
         except KeyfsError:
             return False  # what cannot be read is superseded, and stays archived as it is

@@ -14,7 +14,24 @@ _READY: Final = b"1"
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def in_background(work: Callable[[Callable[[], None]], int]) -> int:
+class Ready:
+    """Says, once, that the daemon is ready.
+
+    Args:
+        pipe: descriptor to whoever waits for that.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe = pipe
+
+    def __call__(self) -> None:
+        """Leave the terminal behind, and say it."""
+        detach()
+        os.write(self.pipe, _READY)
+        os.close(self.pipe)
+
+
+def in_background(work: Callable[[Ready], int]) -> int:
     """Run *work* in a child; return 0 when it says that it is ready, or its exit code if it ends before.
 
     Until then the child keeps our terminal, session and process group: it can print its error, Ctrl-C
@@ -65,19 +82,14 @@ def _pass_on_to(child: int) -> list[int]:
     return came
 
 
-def _exit_with(work: Callable[[Callable[[], None]], int], writer: int) -> NoReturn:
-    def ready() -> None:
-        _detach()
-        os.write(writer, _READY)
-        os.close(writer)
-
-    code = work(ready)
+def _exit_with(work: Callable[[Ready], int], writer: int) -> NoReturn:
+    code = work(Ready(writer))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _detach() -> None:
+def detach() -> None:
     """Leave terminal, session and working directory behind."""
     os.setsid()
     os.chdir("/")

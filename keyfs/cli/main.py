@@ -12,6 +12,7 @@ import click
 from keyfs.cli.exitcodes import BUG, EXIT_CODES, INTERRUPTED, USAGE
 from keyfs.errors import KeyfsError
 
+ARGUMENTS: Final = "keyfs.arguments"  # in click's `Context.meta`: all words of the command line
 # Imported only when called: `keyfs list` must not pay for trio and pyfuse3.
 _COMMANDS: Final = {
     "check": "keyfs.cli.check:check",
@@ -25,6 +26,7 @@ _COMMANDS: Final = {
     "master-key": "keyfs.cli.master:master_key",
     "mount": "keyfs.cli.mount:mount",
     "read": "keyfs.cli.keys:read",
+    "reload": "keyfs.cli.reload:reload",
     "rekey": "keyfs.cli.rekey:rekey",
     "rotate": "keyfs.cli.keys:rotate",
     "status": "keyfs.cli.status:status",
@@ -33,7 +35,15 @@ _COMMANDS: Final = {
 }
 
 
+def _echo(line: str) -> None:
+    click.echo(line, err=True)
+
+
 class _LazyGroup(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
@@ -60,12 +70,18 @@ def run() -> None:
     sys.exit(exit_code(sys.argv[1:]))
 
 
-def exit_code(arguments: list[str]) -> int:
-    """Run one command; what went wrong is on stderr as one line that says what to do."""
-    return report_errors(lambda: cli.main(arguments, prog_name="keyfs", standalone_mode=False))
+def exit_code(arguments: list[str], obj: object = None, tell: Callable[[str], None] = _echo) -> int:
+    """Run one command; what went wrong is on stderr as one line that says what to do.
+
+    Args:
+        arguments: behind the name of the program.
+        obj: what the command may find with `click.Context.find_object`.
+        tell: gets that line.
+    """
+    return report_errors(lambda: cli.main(arguments, prog_name="keyfs", standalone_mode=False, obj=obj), tell)
 
 
-def report_errors(work: Callable[[], object]) -> int:
+def report_errors(work: Callable[[], object], tell: Callable[[str], None] = _echo) -> int:
     """The exit code of *work*: its result if that is a number, else 0, or what its error stands for."""
     try:
         result = work()
@@ -73,20 +89,22 @@ def report_errors(work: Callable[[], object]) -> int:
         click.echo(exc.format_message(), err=True)
         return USAGE
     except click.ClickException as exc:
-        return _fail(f"{exc.format_message()} (see keyfs --help)", USAGE)
+        return _fail(tell, f"{exc.format_message()} (see keyfs --help)", USAGE)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", INTERRUPTED)
+        return _fail(tell, "interrupted", INTERRUPTED)
     except KeyfsError as exc:
-        return _fail(str(exc), EXIT_CODES[type(exc)])
+        return _fail(tell, str(exc), EXIT_CODES[type(exc)])
     except Exception as exc:
         if os.environ.get("KEYFS_DEBUG"):
             raise
         return _fail(
-            f"internal error {type(exc).__name__}: set KEYFS_DEBUG=1 and run it again to see where", BUG
+            tell,
+            f"internal error {type(exc).__name__}: set KEYFS_DEBUG=1 and run it again to see where",
+            BUG,
         )
     return result if isinstance(result, int) else 0
 
 
-def _fail(message: str, code: int) -> int:
-    click.echo(f"keyfs: {' '.join(message.split())}", err=True)
+def _fail(tell: Callable[[str], None], message: str, code: int) -> int:
+    tell(f"keyfs: {' '.join(message.split())}")
     return code

@@ -128,7 +128,7 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> object:
         logs.configure(log_level, "stderr")
         again = _master_key_again(click.get_current_context())
-        access = app.Access(required_store(store), master_key, legacy, wait, again, own_purposes())
+        access = app.Access(required_store(store), master_key, legacy, wait, reread=again, own=own_purposes())
         return command(Invocation(access, log_level), **others)
 
     wrapped: Callable[..., Any] = invoked

@@ -33,6 +33,8 @@ class StagedWrite:
     is_refused: bool = False  # a write did not fit: what came before it must not become a key
     committed: str = ""  # identity of the version this handle made
     never: bytes = b""
+    # Identity of what was current when a process that died meanwhile began to commit; None if none did.
+    begun_on: str | None = None
 
     def write(self, offset: int, data: bytes) -> int:
         """Take *data* at *offset*; returns its length.
@@ -95,6 +97,7 @@ class StagedWrite:
         """*data*, which `take` gave, is current already: no version was made, so none may be amended."""
         # What was written while the commit ran is still to be committed.
         self.is_dirty = self.buffer != data
+        self.begun_on = None
 
     def wipe(self) -> None:
         """Overwrite the buffer with zeros. Safe to call twice."""

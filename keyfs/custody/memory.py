@@ -19,8 +19,8 @@ swap. mlock(2): it does not go to swap, and no core dump contains it. Undumped: 
 """
 
 _MEMFD_SECRET: Final = 447  # the same number on every architecture that has the call
-_MADV_DONTFORK: Final = 10  # madvise(2); Python's mmap has its own constants, but no address
-_MADV_DONTDUMP: Final = 16
+MADV_DONTFORK: Final = 10  # madvise(2); Python's mmap has its own constants, but no address
+MADV_DONTDUMP: Final = 16
 _MCL_CURRENT: Final = 1  # mlockall(2)
 _MCL_FUTURE: Final = 2
 _MCL_ONFAULT: Final = 4
@@ -61,7 +61,7 @@ def lock_memory() -> bool:
     Only where no limit applies, by CAP_IPC_LOCK or RLIMIT_MEMLOCK: with a finite limit the lock could succeed
     now and make an allocation fail later.
     """
-    libc = _libc()
+    libc = c_library()
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     is_free = hard == resource.RLIM_INFINITY
     try:
@@ -78,7 +78,7 @@ def lock_memory() -> bool:
 
 
 def _room(size: int, kind: str) -> memoryview | None:
-    libc = _libc()
+    libc = c_library()
     if libc is None:
         return None
     address = _map_secret(libc, size) if kind == "memfd_secret" else _map_private(libc, size, kind)
@@ -92,34 +92,41 @@ def _room(size: int, kind: str) -> memoryview | None:
 
 
 def _map_secret(libc: ctypes.CDLL, size: int) -> int | None:
-    descriptor = libc.syscall(ctypes.c_long(_MEMFD_SECRET), ctypes.c_ulong(os.O_CLOEXEC))
-    if descriptor < 0:
+    descriptor = secret_descriptor(libc)
+    if descriptor is None:
         return None
     try:
         os.ftruncate(descriptor, size)
-        address = _map(libc, size, mmap.MAP_SHARED, descriptor)
+        address = map_pages(libc, size, mmap.MAP_SHARED, descriptor)
     except OSError:
         return None
     finally:
         os.close(descriptor)
     if address is not None:
-        libc.madvise(address, size, _MADV_DONTFORK)
+        libc.madvise(address, size, MADV_DONTFORK)
     return address
 
 
 def _map_private(libc: ctypes.CDLL, size: int, kind: str) -> int | None:
-    address = _map(libc, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
+    address = map_pages(libc, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
     if address is None:
         return None
-    is_kept = libc.madvise(address, size, _MADV_DONTDUMP) == 0
+    is_kept = libc.madvise(address, size, MADV_DONTDUMP) == 0
     is_locked = kind == "undumped" or libc.mlock(address, size) == 0
-    if is_kept and is_locked and libc.madvise(address, size, _MADV_DONTFORK) == 0:
+    if is_kept and is_locked and libc.madvise(address, size, MADV_DONTFORK) == 0:
         return address
     libc.munmap(address, size)
     return None
 
 
-def _map(libc: ctypes.CDLL, size: int, flags: int, descriptor: int) -> int | None:
+def secret_descriptor(libc: ctypes.CDLL) -> int | None:
+    """A descriptor of memfd_secret(2); None where there is no such call."""
+    descriptor = libc.syscall(ctypes.c_long(_MEMFD_SECRET), ctypes.c_ulong(os.O_CLOEXEC))
+    return None if descriptor < 0 else int(descriptor)
+
+
+def map_pages(libc: ctypes.CDLL, size: int, flags: int, descriptor: int) -> int | None:
+    """The address of mmap(2), readable and writable; None for a refusal."""
     address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, descriptor, 0)
     return None if address in (None, _FAILED) else int(address)
 
@@ -143,7 +150,7 @@ def _give_back(libc: ctypes.CDLL, address: int, size: int, owner: int) -> None:
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL | None:
+def c_library() -> ctypes.CDLL | None:
     """The C library; None where it is not that of Linux."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)

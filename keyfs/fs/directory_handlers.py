@@ -4,12 +4,22 @@ import os
 
 import pyfuse3
 
+from keyfs.broker.tree import Tree
 from keyfs.core.policy import READ
-from keyfs.core.tree import parent_of
+from keyfs.core.tree import Node, parent_of
 from keyfs.errors import KeyNotFound
 from keyfs.fs.handles import DirectoryHandle
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import METADATA_WITHIN_S, replies
+
+
+def directory_entries(tree: Tree, node: Node) -> list[tuple[str, Node]]:
+    """What is in a directory, by name.
+
+    Raises:
+        KeyNotFound: it is gone.
+    """
+    return [(".", node), ("..", parent_of(node)), *((c.path[-1], c) for c in tree.children(node))]
 
 
 class DirectoryHandlers(Refusals):
@@ -21,9 +31,8 @@ class DirectoryHandlers(Refusals):
         await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         self._scene.demand(ctx, node, READ)
-        entries = [(".", node), ("..", parent_of(node))]
-        children = self._scene.broker.tree.children(node)
-        entries += [(c.path[-1], c) for c in children if not self._scene.is_hidden(c, ctx.pid)]
+        entries = directory_entries(self._scene.broker.tree, node)
+        entries = [entry for entry in entries if not self._scene.is_hidden(entry[1], ctx.pid)]
         if node.ref is not None:
             entries += [(s.name, s.node) for s in self._scene.scratches.beside(node.ref, ctx.uid)]
         return self._scene.handles.add(DirectoryHandle(tuple(entries)))

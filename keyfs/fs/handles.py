@@ -1,10 +1,12 @@
 """Open files: what each handle has to offer until it is closed."""
 
+import errno
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
 import pyfuse3
+from pyfuse3 import FUSEError
 
 from keyfs.broker.broker import Snapshot
 from keyfs.core.scratch import Scratch
@@ -15,6 +17,7 @@ from keyfs.errors import KeyNotFound
 # How long after an open its process sees the attributes of what it opened: long enough for fstat(2) and the
 # reads after it, too short to hide a rotation from a process that keeps the file open and polls (rule R2).
 SEEN_S: Final = 2.0
+_GENERATION_AT: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,21 @@ Handle = ReadHandle | WriteHandle | ScratchHandle | DirectoryHandle | NudgeHandl
 
 
 class Handles:
-    """Handles by number, and who holds what."""
+    """Handles by number, and who holds what.
 
-    def __init__(self) -> None:
+    Args:
+        generation: how many processes served the mount before this one: no number ever comes twice.
+    """
+
+    def __init__(self, generation: int = 0) -> None:
         self._handles: dict[int, Handle] = {}
-        self._numbers = count(1)
+        self._numbers = count((generation << _GENERATION_AT) + 1)
         self._readers: dict[tuple[int, int], ReadHandle] = {}
 
     def add(self, handle: Handle) -> int:
         """The number under which the kernel will ask for *handle*."""
-        number = next(self._numbers)
+        # The last bit outlives us: who writes must hear of it when a later process does not know the rest.
+        number = next(self._numbers) << 1 | isinstance(handle, WriteHandle | ScratchHandle)
         self._handles[number] = handle
         if isinstance(handle, ReadHandle) and handle.pid:
             self._readers[handle.inode, handle.pid] = handle
@@ -99,10 +107,11 @@ class Handles:
 
         Raises:
             KeyNotFound: there is none.
+            FUSEError: ESTALE: an earlier process opened it.
         """
         handle = self._handles.get(number)
         if not isinstance(handle, WriteHandle):
-            raise KeyNotFound(f"handle {number} is not open for writing")
+            raise self._missing(number, "is not open for writing")
         return handle
 
     def scratch(self, number: int) -> Scratch | None:
@@ -124,7 +133,9 @@ class Handles:
 
     def is_writing(self, number: int) -> bool:
         """Whether the handle of this number writes."""
-        return isinstance(self._handles.get(number), WriteHandle)
+        if number in self._handles:
+            return isinstance(self._handles[number], WriteHandle)
+        return bool(number & 1)  # an earlier process had it: what was written there is lost
 
     def is_nudge(self, number: int) -> bool:
         """Whether the handle of this number discards what is written."""
@@ -135,10 +146,11 @@ class Handles:
 
         Raises:
             KeyNotFound: there is none.
+            FUSEError: ESTALE: an earlier process opened it.
         """
         handle = self._handles.get(number)
         if not isinstance(handle, DirectoryHandle):
-            raise KeyNotFound(f"handle {number} is no directory")
+            raise self._missing(number, "is no directory")
         return handle
 
     def remove(self, number: int) -> Scratch | None:
@@ -156,6 +168,11 @@ class Handles:
         """Several opens of one scratch file share what they write once it is renamed onto a key."""
         if all(known is not handle for known in self._handles.values()):
             handle.staged.wipe()
+
+    def _missing(self, number: int, reason: str) -> Exception:
+        if number in self._handles:
+            return KeyNotFound(f"handle {number} {reason}")
+        return FUSEError(errno.ESTALE)
 
     def seen_by(self, inode: int, pid: int, now_s: float) -> Facts | None:
         """The facts of what this process has just opened, so that its fstat agrees with its reads."""

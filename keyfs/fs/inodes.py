@@ -26,7 +26,7 @@ class Inodes:
         known = self._numbers.get(node.path)
         if known is not None:
             return known
-        number = _hash(node.path)
+        number = number_of(node.path)
         # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
         while number in self._nodes:
             number = number % (1 << _BITS) + 1
@@ -63,15 +63,16 @@ class Inodes:
             left = self._lookups.get(number, 0) - count
             if left > 0:
                 self._lookups[number] = left
-            elif number in self._lookups:
-                del self._lookups[number]
+            elif number in self._nodes and number != pyfuse3.ROOT_INODE:
+                self._lookups.pop(number, None)
                 del self._numbers[self._nodes.pop(number).path]
 
     def __len__(self) -> int:
         return len(self._nodes)
 
 
-def _hash(path: Path) -> int:
+def number_of(path: Path) -> int:
+    """The inode number of a path, unless another one has the same."""
     text = "/".join(path).encode("utf-8", "surrogateescape")
     digest = hashlib.blake2b(text, digest_size=8, person=_PERSON).digest()
     return int.from_bytes(digest, "big") >> 1 | 2  # neither 0 nor the root's 1

@@ -20,6 +20,7 @@ from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
 from keyfs.fs.preflight import is_passed
 from keyfs.fs.replies import is_about_wanted_answer
+from keyfs.fs.takeover import Takeover
 from keyfs.logs import event
 from keyfs.store.base import Watch
 
@@ -41,7 +42,9 @@ class MountPlan:
     extra: tuple[str, ...] = ()
     serve_stale_s: float = 3600.0
     allow_destroy: bool = False
+    grace_s: float = 30.0  # how long callers wait for a worker, if there is a supervisor
     mounted_at: str = ""  # where *mountpoint* is /dev/fd/N: the directory, if we were told
+    takeover: Takeover | None = None  # it is mounted already, or will be, by a supervisor
 
     @property
     def place(self) -> str | None:
@@ -106,6 +109,7 @@ async def _serve(
     outsider: Outsider,
     hooks: Hooks,
 ) -> list[MountFailed]:
+    way = plan.takeover or _OwnMount(plan)
     # Until `_announce` has opened a file: `keyfs mount` must not succeed when it is stopped before that.
     failures = [MountFailed(f"stopped before {plan.mountpoint} was ready")]
 
@@ -114,24 +118,46 @@ async def _serve(
 
     # Before the mount: a signal in between would leave it behind, dead.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        _mount(operations, plan)
+        way.open(operations)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey_signals, signals, hooks.renew)
+                nursery.start_soon(_obey_signals, signals, hooks.renew, plan.takeover is not None)
+                nursery.start_soon(way.obey, pyfuse3.terminate)
                 nursery.start_soon(broker.follow, watch)
                 nursery.start_soon(_expire, operations)
-                nursery.start_soon(_announce, read, plan.mountpoint, hooks, failures)
+                nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
                 _wake_watchers(operations, plan.place, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
+                way.retired()
                 nursery.cancel_scope.cancel()
-            hooks.notifier.tell("STOPPING=1")
+            if plan.takeover is None:  # else the mount may go on
+                hooks.notifier.tell("STOPPING=1")
             if not await broker.drain(DRAIN_S):
                 event(_log, logging.WARNING, "stop.write_unfinished", within_s=DRAIN_S)
         finally:
-            pyfuse3.close(unmount=not is_passed(plan.mountpoint))
+            way.close()
     event(_log, logging.INFO, "mount.ended", mountpoint=plan.mountpoint)
     return failures
+
+
+class _OwnMount:
+    """A mount without a supervisor: what `Takeover` is for one that has it."""
+
+    def __init__(self, plan: MountPlan) -> None:
+        self._plan = plan
+
+    def open(self, operations: KeyfsOperations) -> None:
+        _mount(operations, self._plan)
+
+    async def obey(self, _stop: Callable[[], object]) -> None:
+        return
+
+    def retired(self) -> None:
+        return
+
+    def close(self) -> None:
+        pyfuse3.close(unmount=not is_passed(self._plan.mountpoint))
 
 
 def _mount(operations: KeyfsOperations, plan: MountPlan) -> None:
@@ -167,13 +193,15 @@ async def _expire(operations: KeyfsOperations) -> None:
         operations.expire_scratches()
 
 
-async def _obey_signals(signals: AsyncIterable[int], renew: Callable[[], None]) -> None:
+async def _obey_signals(signals: AsyncIterable[int], renew: Callable[[], None], has_supervisor: bool) -> None:
     one_at_a_time = trio.CapacityLimiter(1)
     async with trio.open_nursery() as nursery:
         async for number in signals:
             if number == signal.SIGHUP and not os.isatty(0):
                 nursery.start_soon(_renew, renew, one_at_a_time)
                 continue
+            if has_supervisor and number != signal.SIGTERM:
+                continue  # from the terminal: the supervisor has it, too, and decides
             event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
             pyfuse3.terminate()
             nursery.cancel_scope.cancel()
@@ -201,12 +229,14 @@ def _read(outsider: Outsider, place: str | None) -> int:
 
 
 async def _announce(
-    read: Callable[[], int], mountpoint: str, hooks: Hooks, failures: list[MountFailed]
+    read: Callable[[], int], plan: MountPlan, hooks: Hooks, failures: list[MountFailed]
 ) -> None:
     """Say that the mount is ready once a file under it opens; end it if none does."""
+    mountpoint = plan.mountpoint
     # Once a signal has ended the loop nobody answers, so it is not waited for.
     number = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
-    if number:
+    # A mount that was ready once may be out of sight by now: unmounted, but still in use.
+    if number and (plan.takeover is None or plan.takeover.role == "first"):
         failures[:] = [MountFailed(f"mounted at {mountpoint}, but it does not answer: {os.strerror(number)}")]
         pyfuse3.terminate()
         return

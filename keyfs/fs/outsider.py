@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,9 +23,14 @@ Verb = Literal["r", "w", "t"]
 
 
 class Outsider:
-    """Holds the process. It gets neither descriptors nor environment of ours, so no secret either."""
+    """Holds the process. It gets neither descriptors nor environment of ours, so no secret either.
 
-    def __init__(self) -> None:
+    Args:
+        earlier: numbers of such processes whose requests may still come, from daemons that died, if the mount
+            outlives its daemons; None if it does not.
+    """
+
+    def __init__(self, earlier: Collection[int] | None = None) -> None:
         try:
             # In our process group: an automounter lets only that pass while we mount.
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -41,10 +47,13 @@ class Outsider:
                 f"cannot start {sys.executable} beside the mount ({exc.strerror}): let this user run it"
             ) from exc
         self._turn = threading.Lock()
+        self.pid = self._process.pid
+        self._own = {self.pid, *(earlier or ())}
+        self._mount_stays = earlier is not None
 
     def is_pid(self, pid: int) -> bool:
         """Whether a request comes from the process."""
-        return pid == self._process.pid
+        return pid in self._own
 
     def ask(self, verb: Verb, path: Path) -> int:
         """Have the process do something; the errno it got, 0 for success. Blocks: for threads only."""
@@ -60,7 +69,14 @@ class Outsider:
                 return errno.EPIPE
 
     def close(self) -> None:
-        """End the process. After the unmount, so that nothing under the mount can hold it up."""
+        """End the process. After the unmount, so that nothing under the mount can hold it up.
+
+        If the mount outlives us it is not waited for: it may have a request there that only the next daemon
+        answers.
+        """
+        if self._mount_stays:
+            self._process.kill()
+            return
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

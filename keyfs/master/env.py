@@ -18,6 +18,16 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,42}", re.ASCII)
 _hidden: Final[dict[str, Secret]] = {}  # by name: as with the environment, there is one for the process
 
 
+def hidden_variables() -> list[tuple[str, memoryview]]:
+    """What `EnvironmentMasterKey.hide` took out of this process's environment, by name."""
+    return [(name, secret.view()) for name, secret in _hidden.items()]
+
+
+def adopt_variable(name: str, value: Secret) -> None:
+    """Have `env:NAME` find *value*, as if it had been hidden here."""
+    _hidden[name] = value
+
+
 class EnvironmentMasterKey:
     """Reads one variable of this process's environment, anew at each fetch.
 

@@ -1,0 +1,60 @@
+"""Inode numbers that an earlier worker gave out: they follow from paths, so they can be found in the tree."""
+
+from collections.abc import Iterator
+
+import trio
+
+from keyfs.broker.tree import Tree
+from keyfs.core.tree import ROOT, Node
+from keyfs.errors import KeyNotFound
+from keyfs.fs.inodes import Inodes, number_of
+
+
+class FoundInodes(Inodes):
+    """Inodes, those included that the kernel knows from before.
+
+    Args:
+        tree: where they are looked for.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__()
+        self._tree = tree
+        self._found: dict[int, Node] = {}
+        self._one_at_a_time = trio.Lock()
+
+    def is_known(self, node: Node) -> bool:
+        """Of any node the kernel may have heard from an earlier worker."""
+        return True
+
+    def adopt(self, number: int, node: Node) -> None:
+        """*number* means *node*; the kernel may refer to it, without a lookup that we had seen."""
+        if number not in self._nodes:
+            self._nodes[number] = node
+            self._numbers[node.path] = number
+
+    async def learn(self, number: int) -> None:
+        """Have `node` know *number*, if there is anything in the tree that has it."""
+        if number in self._nodes:
+            return
+        async with self._one_at_a_time:
+            if number not in self._found:
+                # In a thread: of a large store it takes a while.
+                await trio.to_thread.run_sync(self._search, number)
+        node = self._found.get(number)
+        if node is not None:
+            self.adopt(number, node)
+
+    def _search(self, number: int) -> None:
+        """Level by level: what programs keep, such as a directory, is high up more often than not."""
+        level = [ROOT]
+        while level and number not in self._found:
+            level = [child for node in level for child in self._children(node)]
+            self._found.update((number_of(node.path), node) for node in level)
+
+    def _children(self, node: Node) -> Iterator[Node]:
+        if node.kind.is_directory:
+            try:
+                yield from self._tree.children(node)
+            except KeyNotFound:
+                return  # gone meanwhile
