@@ -54,7 +54,10 @@ ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
 }
 # What the caller did wrong is no news to the operator.
 _QUIET: Final = frozenset(
-    {errno.ENOENT, errno.EINVAL, errno.EEXIST, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTEMPTY}
+    {
+        *(errno.ENOENT, errno.EINVAL, errno.EEXIST, errno.EPERM),
+        *(errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.EDQUOT),
+    }
 )
 _log = logging.getLogger(__name__)
 
