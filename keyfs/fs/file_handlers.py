@@ -94,7 +94,7 @@ class FileHandlers(Refusals):
     def _is_outdated(self, node: Node, fh: int) -> bool:
         opened = self._scene.handles.opened(fh)
         try:
-            return opened is not None and opened.mtime_ns != self._scene.facts(node).mtime_ns
+            return opened is not None and opened.mtime_ns != self._scene.broker.tree.facts(node).mtime_ns
         except KeyNotFound:
             return True
 

@@ -180,12 +180,15 @@ class Handles:
         is_recent = handle is not None and now_s - handle.opened_s < SEEN_S
         return handle.snapshot.facts if handle is not None and is_recent else None
 
-    def being_written(self, path: Path) -> Facts | None:
-        """The facts of a file that exists only as an open for writing so far."""
-        opened = (h for h in self._handles.values() if isinstance(h, WriteHandle) and h.node.path == path)
-        return next((handle.facts for handle in opened), None)
+    def facts_of(self, path: Path) -> Facts | None:
+        """The facts of a file that exists only as long as it is open: it is new, or was destroyed meanwhile."""
+        opened = (h for h in self._handles.values() if isinstance(h, ReadHandle | WriteHandle))
+        for handle in opened:
+            if handle.node.path == path:
+                return handle.snapshot.facts if isinstance(handle, ReadHandle) else handle.facts
+        return None
 
 
 def file_info(fh: int) -> pyfuse3.FileInfo:
-    """Direct I/O: every read comes here, and no plaintext stays in the page cache."""
+    """Direct I/O: every read(2) comes here."""
     return pyfuse3.FileInfo(fh=fh, direct_io=True, keep_cache=False)

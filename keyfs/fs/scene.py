@@ -56,7 +56,7 @@ class Scene:
         broker.on_version(self.polls.wake)
 
     def facts(self, node: Node) -> Facts:
-        """What `stat` shows; also of a file that exists only as an open for writing so far.
+        """What `stat` shows; also of a file that exists only as long as it is open.
 
         Raises:
             KeyNotFound: it is gone.
@@ -69,7 +69,7 @@ class Scene:
         try:
             return self.broker.tree.facts(node)
         except KeyNotFound:
-            facts = self.handles.being_written(node.path)
+            facts = self.handles.facts_of(node.path)
             if facts is None:
                 raise
             return facts

@@ -52,6 +52,7 @@ class Worker:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [*command, settings.mountpoint, *settings.arguments],
                 pass_fds=passed,
+                env=_environment(),
                 preexec_fn=lambda: _settle(settings.directory, oom_before),  # noqa: PLW1509 - no threads here
             )
         self.started_s = time.monotonic()
@@ -97,6 +98,11 @@ class Worker:
             self._process.wait(within_s)
         self._process.kill()
         return self.reap()
+
+
+def _environment() -> dict[str, str]:
+    """Ours. The worker is who gives a service manager its signs of life, which expects them of us."""
+    return {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
 
 
 def name_of(code: int) -> str:

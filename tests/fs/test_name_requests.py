@@ -230,3 +230,19 @@ async def test_a_client_is_not_removed_with_scratch_files_in_it(kernel: Kernel) 
         await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
     await unlink(kernel, "storage-sym/bobby/x")
     await kernel.operations.rmdir(parent, b"bobby", kernel.ctx)
+
+
+async def test_the_attributes_of_an_open_version_that_was_destroyed(kernel: Kernel, keys: Keys) -> None:
+    """fstat(2) long after the open: the file has no name any more, but is still there for who has it open."""
+    keys.writer.rotate(STORAGE_SYM)
+    old = keys.versions(STORAGE_SYM)[0]
+    async with kernel.opened(f"{DIRECTORY}/{old}") as fh:
+        inode = await kernel.inode(f"{DIRECTORY}/{old}")
+        keys.writer.destroy(STORAGE_SYM, old)
+        other = another_process(kernel)
+        assert (await other.operations.getattr(inode, other.ctx)).st_size == 32
+        with refused("ENOENT"):
+            await other.lookup(f"{DIRECTORY}/{old}")
+        assert len(await kernel.operations.read(fh, 0, 99)) == 32
+    with refused("ENOENT"):
+        await kernel.operations.getattr(inode, kernel.ctx)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ import pytest
 from passed import passed_descriptor
 from podman_site import NO_NETWORK, RUN, TO_MOUNT, Podman, plain_root, podman, python_root, shared_folder
 
-from keyfs.fs.mounts import mount_at
+from keyfs.fs.mounts import mount_at, status_of
 from keyfs.testing.live import LiveStore, new_live_store
-from keyfs.testing.mounted import keyfs_environment, run_keyfs
+from keyfs.testing.mounted import keyfs_environment, mounted, run_keyfs
 from keyfs.testing.waiting import wait_until
 
 APP_USER = 1234
@@ -83,6 +84,22 @@ def mounted_for(uid: int, store: LiveStore, place: Path) -> Iterator[int]:
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@contextmanager
+def supervised_for(uid: int, store: LiveStore, place: Path) -> Iterator[None]:
+    """A supervised mount whose keys belong to this user by a rule."""
+    config = store.root.parent / "keyfs.toml"
+    config.write_text(f'[[rule]]\npurpose = "*"\nowner = {uid}\nmode = "0400"\n')
+    options = (
+        "--supervised",
+        "--read-only",
+        "--allow-other",
+        f"--config={config}",
+        f"--log-file={store.log}",
+    )
+    with mounted(place, *options, environment=store.environment):
+        yield
+
+
 def digest(store: LiveStore) -> str:
     return hashlib.sha256(store.versions(LABEL)["current"]).hexdigest()
 
@@ -114,8 +131,12 @@ def test_a_container_reads_keys_through_rotations_and_restarts(
             assert public.returncode == 0
         assert "No such file" in engine.inside(number, "cat", IN_CONTAINER).stderr
         store.make(LABEL)
-        with mounted_for(APP_USER, store, shared / "mnt"):
+        with supervised_for(APP_USER, store, shared / "mnt"):
+            worker = int(str(status_of(str(shared / "mnt"))["pid"]))
+            os.kill(worker, signal.SIGKILL)
             assert read() == digest(store)
+            store.make(LABEL)
+            wait_until(lambda: read() == digest(store))
 
 
 def test_the_mountpoint_itself_for_a_volume(

@@ -65,8 +65,13 @@ def test_a_start_ends_when_a_key_can_be_read(served: Site) -> None:
     assert served.property(SERVICE, "StatusText") == f"mounted at {SERVED}"
 
 
+def worker_of(site: Site) -> str:
+    """The number of the process that serves; the main process is its supervisor."""
+    return site.says("pgrep", "--parent", site.property(SERVICE, "MainPID")).strip()
+
+
 def test_the_master_key_is_a_credential_in_memory_of_its_own(served: Site) -> None:
-    pid = served.property(SERVICE, "MainPID")
+    pid = worker_of(served)
     status = served.says("keyfs", "status", SERVED)
     assert "credential:acra_master_key" in status
     outside = "secretmem" in served.says("cat", f"/proc/{pid}/maps")
@@ -76,7 +81,7 @@ def test_the_master_key_is_a_credential_in_memory_of_its_own(served: Site) -> No
 
 
 def test_what_is_left_of_root_is_what_the_unit_grants(served: Site) -> None:
-    status = served.says("cat", f"/proc/{served.property(SERVICE, 'MainPID')}/status")
+    status = served.says("cat", f"/proc/{worker_of(served)}/status")
     granted = 1 << 21 | 1 << 1 | 1 << 0 | 1 << 3 | 1 << 14  # SYS_ADMIN, DAC_OVERRIDE, CHOWN, FOWNER, IPC_LOCK
     assert f"CapBnd:\t{granted:016x}\n" in status
     assert re.search(r"NoNewPrivs:\s1\n(.*\n)?Seccomp:\s2\n", status)
@@ -95,19 +100,29 @@ def is_back(site: Site, restarts: int) -> bool:
     return count > restarts and site.property(SERVICE, "ActiveState") == "active"
 
 
-@pytest.mark.parametrize("whom", ["daemon", "outsider"])
+@pytest.mark.parametrize("whom", ["worker", "outsider"])
 def test_the_watchdog_restarts_a_mount_that_answers_no_more(served: Site, whom: str) -> None:
-    """The daemon hangs, or nothing can be read through the mount; the dead mount does not stop the next."""
+    """The worker hangs, or nothing can be read through the mount; the dead mount does not stop the next."""
     pid = served.property(SERVICE, "MainPID")
     before = int(served.property(SERVICE, "NRestarts"))
-    stopped = pid if whom == "daemon" else served.says("pgrep", "--parent", pid).strip()
+    worker = worker_of(served)
+    stopped = worker if whom == "worker" else served.says("pgrep", "--parent", worker).strip()
     served.says("kill", "-STOP", stopped)
     wait_until(lambda: is_back(served, before), WITHIN_S)
     assert served.property(SERVICE, "MainPID") != pid
     assert served.digest(SERVED) == digest_now(served)
 
 
-def test_a_daemon_that_was_killed_comes_back(served: Site) -> None:
+def test_a_worker_that_was_killed_is_replaced_and_the_service_notices_nothing(served: Site) -> None:
+    main, before = served.property(SERVICE, "MainPID"), served.property(SERVICE, "NRestarts")
+    worker = worker_of(served)
+    served.says("kill", "-KILL", worker)
+    assert served.digest(SERVED) == digest_now(served)
+    assert worker_of(served) != worker
+    assert (served.property(SERVICE, "MainPID"), served.property(SERVICE, "NRestarts")) == (main, before)
+
+
+def test_a_supervisor_that_was_killed_comes_back(served: Site) -> None:
     before = int(served.property(SERVICE, "NRestarts"))
     served.says("kill", "-KILL", served.property(SERVICE, "MainPID"))
     wait_until(lambda: is_back(served, before), WITHIN_S)

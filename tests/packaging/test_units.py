@@ -54,7 +54,7 @@ def test_systemd_finds_no_fault_in_a_unit(root: Path, name: str) -> None:
 
 def test_systemd_would_find_one(root: Path) -> None:
     unit = root / "etc/systemd/system/keyfs@run-keyfs-keys.service"
-    unit.write_text(unit.read_text().replace("NotifyAccess=main", "NotifyAcces=main"))
+    unit.write_text(unit.read_text().replace("NotifyAccess=all", "NotifyAcces=all"))
     ran = analyze(root, "verify", f"--root={root}", "--man=no", "--recursive-errors=no", unit.name)
     assert "Unknown key 'NotifyAcces'" in ran.stderr
 
