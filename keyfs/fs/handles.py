@@ -181,7 +181,7 @@ class Handles:
         return handle.snapshot.facts if handle is not None and is_recent else None
 
     def facts_of(self, path: Path) -> Facts | None:
-        """The facts of a file that exists only as long as it is open: it is new, or was destroyed meanwhile."""
+        """The facts of a file that is there only as long as it is open: new, or destroyed meanwhile."""
         opened = (h for h in self._handles.values() if isinstance(h, ReadHandle | WriteHandle))
         for handle in opened:
             if handle.node.path == path:
