@@ -28,14 +28,7 @@ IN_CI = bool(os.environ.get("CI"))
 # does not begin with KEYFS_: that would be an option of keyfs.
 SESSION_MARK = "TEST_SESSION_OF_KEYFS"
 GRACE_S = 2.0
-HEAVY = (
-    "tests/conformance/",
-    "tests/fault/",
-    "tests/mount/",
-    "tests/packaging/",
-    "tests/programs/",
-    "tests/supervised/",
-)
+HEAVY = ("tests/fault/", "tests/mount/", "tests/programs/", "tests/supervised/")
 
 # A slow machine is no failure, and a failure seen once must be seen again. "thorough" is for the nightly run:
 # pytest --hypothesis-profile thorough.
