@@ -134,8 +134,8 @@ class AttributeHandlers(Refusals):
     def _is_writer(self, node: Node, pid: int) -> bool:
         """Whether a process writes this file now, or has written it a moment ago."""
         scene = self._scene
-        return scene.handles.is_written_by(node.path, pid) or (
-            bool(scene.writers) and scene.writers.has(node.path, process_of(pid), trio.current_time())
+        return scene.handles.is_written_by(node.path, pid) or scene.writers.has(
+            node.path, lambda: process_of(pid), trio.current_time()
         )
 
     def _set_scratch(

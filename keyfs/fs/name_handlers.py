@@ -52,7 +52,7 @@ class NameHandlers(Refusals):
             return self._create_scratch(ref, label, mode & ~ctx.umask, ctx)
         node = key_node(ref, CURRENT, Half.SECRET)
         process = process_of(ctx.pid)
-        if flags & os.O_EXCL and self._scene.is_there(node) and not self._scene.is_hidden(node, ctx.pid):
+        if flags & os.O_EXCL and self._is_there(ref, label, ctx):
             raise KeyExists(f"{node} was made by someone else since the kernel looked")
         staged = await self._scene.broker.changes.stage(node, truncate=True)
         self._scene.removed.clear(node.path, process)

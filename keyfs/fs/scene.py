@@ -84,7 +84,7 @@ class Scene:
 
     def is_hidden(self, node: Node, pid: int) -> bool:
         """Whether a process has just removed this file, so that it is not there for it."""
-        return bool(self.removed) and self.removed.has(node.path, process_of(pid), trio.current_time())
+        return self.removed.has(node.path, lambda: process_of(pid), trio.current_time())
 
     def scratch(self, parent: Node, name: str, uid: int) -> Scratch | None:
         """The caller's scratch file of that name in a directory."""

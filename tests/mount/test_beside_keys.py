@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from written_ring import OLD, Ring, ring_of
+from written_ring import NEW, OLD, Ring, ring_of
 
 from keyfs.core.scratch import FILES_LIMIT, SIZE_LIMIT
 from keyfs.core.stamps import is_stamp
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.mounted import run_keyfs
-
-NEW = b"new".ljust(32, b".")
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from written_ring import OLD, Ring, ring_of
+from written_ring import OLD, Ring, key_file, ring_of
 
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.waiting import wait_until
-
-NEW = b"new".ljust(32, b".")
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +27,7 @@ def ring(live: LiveStore, request: pytest.FixtureRequest) -> Ring:
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    path = tmp_path / "new"
-    path.write_bytes(NEW)
-    path.chmod(0o600)
-    return path
-
-
-def run(ring: Ring, script: str, new: Path | None = None) -> None:
-    ran = ring.shell(script, new)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    return key_file(tmp_path)
 
 
 def polled(fd: int, timeout_s: float) -> int:
@@ -48,9 +38,9 @@ def polled(fd: int, timeout_s: float) -> int:
 
 ROTATORS: dict[str, Callable[[Ring, Path], object]] = {
     "past the mount": lambda ring, _: ring.live.make(ring.label),
-    "by a write": lambda ring, new: run(ring, 'cat "$NEW" > current', new),
-    "by rotate": lambda ring, _: run(ring, "echo > rotate"),
-    "by a rename": lambda ring, new: run(ring, 'cp "$NEW" x && mv x current', new),
+    "by a write": lambda ring, new: ring.run('cat "$NEW" > current', new),
+    "by rotate": lambda ring, _: ring.run("echo > rotate"),
+    "by a rename": lambda ring, new: ring.run('cp "$NEW" x && mv x current', new),
 }
 
 

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from written_ring import OLD, Ring, ring_of
+from written_ring import NEW, OLD, Ring, key_file, ring_of
 
 from keyfs.core.stamps import is_stamp
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.watched import watching
-
-NEW = b"new".ljust(32, b".")
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +28,7 @@ def ring(live: LiveStore, request: pytest.FixtureRequest) -> Ring:
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    path = tmp_path / "new"
-    path.write_bytes(NEW)
-    path.chmod(0o600)
-    return path
-
-
-def run(ring: Ring, script: str, new: Path | None = None) -> None:
-    ran = ring.shell(script, new)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    return key_file(tmp_path)
 
 
 # --- one version each ---
@@ -92,7 +82,7 @@ REPLACERS = {
 @pytest.mark.parametrize("script", REPLACERS.values(), ids=REPLACERS)
 def test_a_program_that_replaces_the_file_makes_one_version(ring: Ring, new: Path, script: str) -> None:
     inode = ring.current.stat().st_ino
-    run(ring, script, new)
+    ring.run(script, new)
     assert ring.contents() == ring.shown() == [OLD, NEW]
     assert ring.current.stat().st_ino == inode
     assert set(os.listdir(ring.directory)) - {"current", "rotate"} == set(
@@ -115,7 +105,7 @@ KEEPERS = {
 @pytest.mark.parametrize("script", KEEPERS.values(), ids=KEEPERS)
 def test_what_brings_no_new_bytes_makes_no_version(ring: Ring, new: Path, script: str) -> None:
     before = ring.current.stat()
-    run(ring, script, new)
+    ring.run(script, new)
     assert ring.contents() == ring.shown() == [OLD]
     after = ring.current.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -138,7 +128,7 @@ def test_nobody_else_misses_a_name_that_a_process_removed(ring: Ring) -> None:
 def test_an_old_version_renamed_onto_current_is_current_again(ring: Ring) -> None:
     ring.current.write_bytes(NEW)
     stamp = next(name for name in os.listdir(ring.directory) if is_stamp(name))
-    run(ring, f"mv {stamp} current")
+    ring.run(f"mv {stamp} current")
     assert ring.contents() == ring.shown() == [OLD, NEW, OLD]
     assert (ring.directory / stamp).read_bytes() == OLD
 
@@ -156,13 +146,13 @@ def test_a_file_that_is_no_key_is_not_renamed_onto_one(ring: Ring, script: str) 
     assert (ran.returncode, ran.stderr) == (1, "mv: cannot move 'x' to 'current': Operation not permitted\n")
     assert ring.contents() == ring.shown() == [OLD]
     assert (ring.directory / "x").exists()
-    run(ring, "rm x")
+    ring.run("rm x")
 
 
 def test_a_rename_tells_who_watches_the_file(ring: Ring, new: Path) -> None:
     """Nobody wrote to the file that they watch: it is told all the same, and is not taken for deleted."""
     with watching(ring.current, ring.directory) as watcher:
-        run(ring, 'cp "$NEW" x && mv x current', new)
+        ring.run('cp "$NEW" x && mv x current', new)
         watcher.wait_for(ring.current)
         assert "MOVED_TO" in watcher.seen(ring.directory)
         assert "DELETE_SELF" not in watcher.seen(ring.current)
@@ -174,7 +164,7 @@ def test_a_rename_tells_who_watches_the_file(ring: Ring, new: Path) -> None:
 def test_a_second_rotation_reaches_a_watcher_after_every_replacer(ring: Ring, new: Path) -> None:
     with watching(ring.current) as watcher:
         for script in REPLACERS.values():
-            run(ring, script, new)
+            ring.run(script, new)
         watcher.forget()
         ring.live.make(ring.label)
         watcher.wait_for(ring.current)

@@ -13,6 +13,7 @@ from keyfs.core.stamps import is_stamp
 from keyfs.testing.live import LiveStore
 
 OLD = hashlib.blake2b(b"old", digest_size=32).digest()
+NEW = b"new".ljust(32, b".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Ring:
             check=False,
         )
 
+    def run(self, script: str, new: Path | None = None) -> None:
+        """As `shell`; the script must succeed, and say nothing of an error."""
+        ran = self.shell(script, new)
+        assert (ran.returncode, ran.stderr) == (0, "")
+
     def contents(self) -> list[bytes]:
         """All versions as they lie in the store, oldest first."""
         return list(self.live.versions(self.label).values())
@@ -54,3 +60,11 @@ def ring_of(live: LiveStore, request: pytest.FixtureRequest, purpose: str, mater
     client = "c" + hashlib.blake2b(request.node.nodeid.encode(), digest_size=8).hexdigest()
     label = f"{purpose}/{client}"
     return Ring(live, label, live.make(label, material))
+
+
+def key_file(folder: Path) -> Path:
+    """A file with the key `NEW`, as its owner alone may read it."""
+    path = folder / "new"
+    path.write_bytes(NEW)
+    path.chmod(0o600)
+    return path
