@@ -30,7 +30,7 @@ def test_a_mark_that_was_taken_away_counts_no_more() -> None:
 
 
 def test_who_looks_up_an_unmarked_file_is_not_looked_at() -> None:
-    """Each look at a process costs as much as the rest of a lookup, and one `rm` had made all later ones pay."""
+    """A look at a process is costly, and one `rm` had made all later lookups pay for it."""
     marks = Marks()
     assert not marks.has(PATH, never, 0.0)
     marks.set(PATH, 1, 0.0)
