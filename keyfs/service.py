@@ -67,7 +67,8 @@ def run_service(
         shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
         tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns, policy=rules)
         broker = KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy))
-        operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
+        owner = Ownership(os.getuid(), os.getgid())
+        operations = KeyfsOperations(broker, owner, plan.plaintext_ttl_s)
         # Before the mount, so that it can hold nothing of it.
         with closing(_outsider(plan)) as outsider:
             renew = partial(_renew, tree, policy, _Renewal(keys, access, master_keys))
