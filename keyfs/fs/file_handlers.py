@@ -13,7 +13,7 @@ from keyfs.core.policy import READ, WRITE
 from keyfs.core.tree import ROOT, Kind, Node
 from keyfs.errors import AccessDenied, KeyNotFound
 from keyfs.fs.handles import NudgeHandle, ReadHandle, ScratchHandle, WriteHandle, file_info
-from keyfs.fs.pages import CUT
+from keyfs.fs.pages import CUT, Admission
 from keyfs.fs.polls import CHANGED, READY
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import READ_WITHIN_S, WRITE_WITHIN_S, replies
@@ -34,12 +34,11 @@ class FileHandlers(Refusals):
         self._scene.demand(ctx, node, READ)
         snapshot = self._scene.broker.snapshot_here(node)
         if snapshot is not None and self._scene.kernel.is_settled(inode):
-            return self._opened(inode, node, snapshot, ctx.pid)
-        # It has to be fetched, or the kernel has still to hear of a change.
+            admission = self._scene.kernel.pages.admit(inode, node, snapshot)
+            if admission is not None:
+                return self._opened(inode, node, snapshot, admission, ctx.pid)
         with trio.fail_after(READ_WITHIN_S):
-            snapshot = snapshot or await self._scene.broker.snapshot(node)
-            await self._scene.kernel.settle(inode)
-            return self._opened(inode, node, snapshot, ctx.pid)
+            return await self._open_later(inode, node, snapshot, ctx.pid)
 
     @replies(None)
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -109,8 +108,24 @@ class FileHandlers(Refusals):
             await self._scene.broker.changes.commit(handle.node, handle.staged)
             await self._scene.kernel.settled()
 
-    def _opened(self, inode: int, node: Node, snapshot: Snapshot, pid: int) -> pyfuse3.FileInfo:
-        admission = self._scene.kernel.pages.admit(inode, node, snapshot)
+    async def _open_later(
+        self, inode: int, node: Node, snapshot: Snapshot | None, pid: int
+    ) -> pyfuse3.FileInfo:
+        """It has to be fetched, the kernel has to hear of a change first, or others have to close."""
+        pages = self._scene.kernel.pages
+        admission = None
+        while admission is None:
+            snapshot = snapshot or await self._scene.broker.snapshot(node)
+            await self._scene.kernel.settle(inode)
+            admission = pages.admit(inode, node, snapshot)
+            if admission is None:
+                await pages.vacated(inode)
+        assert snapshot is not None  # noqa: S101 - the loop has it
+        return self._opened(inode, node, snapshot, admission, pid)
+
+    def _opened(
+        self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
+    ) -> pyfuse3.FileInfo:
         handle = ReadHandle(node, inode, pid, snapshot, trio.current_time(), admission)
         return file_info(self._scene.handles.add(handle), admission)
 

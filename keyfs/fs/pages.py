@@ -10,6 +10,7 @@ So no open ever depends on the kernel having been told to forget anything.
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -47,6 +48,7 @@ class _File:
     direct: dict[bytes, int] = field(default_factory=dict)  # opens that read by direct I/O, by digest
     writers: int = 0
     is_mixed: bool = False  # an earlier process let several versions in
+    was_awaited: bool = False  # those who read the kept version do not close soon
     used_s: float = 0.0
     vacated: trio.Event | None = None
 
@@ -75,15 +77,21 @@ class Pages:
 
     Args:
         is_on: whether the kernel may keep pages at all.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, *, is_on: bool) -> None:
+    def __init__(self, *, is_on: bool, clock: Callable[[], float] = trio.current_time) -> None:
         self.is_on = is_on
+        self._clock = clock
         self._key = os.urandom(16)  # digests of keys mean nothing outside this process
         self._files: dict[int, _File] = {}
 
-    def admit(self, inode: int, node: Node, snapshot: Snapshot) -> Admission:
-        """How an open for reading is to read; `closed` must follow."""
+    def admit(self, inode: int, node: Node, snapshot: Snapshot) -> Admission | None:
+        """How an open for reading is to read; `closed` must follow. None: await `vacated` first.
+
+        Who opens another version than the kept one, and then uses sendfile(2) or mmap(2), fills pages that
+        others read. So it waits until they have closed, once for each version that they hold open.
+        """
         if not (self.is_on and snapshot.is_foretold and _never_changes_length(node)):
             return DIRECT
         file = self._files.get(inode)
@@ -91,13 +99,15 @@ class Pages:
             file = self._files[inode] = _File()
         digest = self._digest(snapshot.content)
         if not file.keeps(digest):
+            if file.readers and not file.was_awaited and not file.writers:
+                return None
             file.direct[digest] = file.direct.get(digest, 0) + 1
             return Admission(digest)
         if file.digest != digest:
-            file.digest, file.is_proved = digest, False
+            file.digest, file.is_proved, file.was_awaited = digest, False, False
         file.facts = snapshot.facts
         file.readers += 1
-        file.used_s = trio.current_time()
+        file.used_s = self._clock()
         return Admission(digest, is_kept=True, keep=file.is_proved)
 
     def was_read(self, inode: int, admission: Admission) -> bool:
@@ -127,6 +137,17 @@ class Pages:
                 del file.direct[admission.digest]
         self._tidy(inode, file)
 
+    async def vacated(self, inode: int) -> None:
+        """Return when nobody reads the pages of a file any more, or when that takes too long."""
+        file = self._files.get(inode)
+        if file is None or not file.readers:
+            return
+        if file.vacated is None:
+            file.vacated = trio.Event()
+        with trio.move_on_after(VACATED_WITHIN_S):
+            await file.vacated.wait()
+        file.was_awaited = True
+
     async def begin_writing(self, inode: int) -> None:
         """From now on nobody else opens the kernel's pages; `end_writing` must follow.
 
@@ -137,12 +158,8 @@ class Pages:
             return
         file = self._files.setdefault(inode, _File())
         file.writers += 1
-        if not file.readers:
-            return
-        file.vacated = file.vacated or trio.Event()
         try:
-            with trio.move_on_after(VACATED_WITHIN_S):
-                await file.vacated.wait()
+            await self.vacated(inode)
         except BaseException:
             self.end_writing(inode)
             raise
