@@ -82,7 +82,7 @@ class PageMachine(RuleBasedStateMachine):
 
 
 def find_what_breaks() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis annotates no return
+    run_state_machine_as_test(
         PageMachine,
         settings=settings(max_examples=400, stateful_step_count=40, phases=(Phase.generate,), deadline=None),
     )
