@@ -7,7 +7,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -57,7 +57,6 @@ class KeyBroker:
         self._offload = tools.offload
         self._fetcher = Fetcher(tools.keys.reader, tools.offload)
         self._news = News(tools.tree.views)
-        self._settled: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read)
@@ -107,14 +106,11 @@ class KeyBroker:
                 reason = f"it does not answer within {within_s} s"
             except KeyfsError as exc:
                 reason = str(exc)  # the key store is suspect now, and looked at again
-        await self._settled()
         self.freshness.look(reason)
 
-    def on_stale(
-        self, stale: Callable[[Collection[Node]], None], settled: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Have *stale* called with every node that changes; nobody is answered before *settled* returns."""
-        self._news.stale, self._settled = stale, settled
+    def on_stale(self, stale: Callable[[Collection[Node]], None]) -> None:
+        """Have *stale* called with every node that changes, whoever changed it."""
+        self._news.stale = stale
 
     def on_version(self, hear: Callable[[KeyRef], None]) -> None:
         """Have *hear* called with every key that has changed, whoever changed it."""

@@ -38,7 +38,7 @@ class FileHandlers(Refusals):
             if admission is not None:
                 return self._opened(inode, node, snapshot, admission, ctx.pid)
         with trio.fail_after(READ_WITHIN_S):
-            return await self._open_later(inode, node, snapshot, ctx.pid)
+            return await self._open_later(inode, node, ctx.pid)
 
     @replies(None)
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -108,20 +108,22 @@ class FileHandlers(Refusals):
             await self._scene.broker.changes.commit(handle.node, handle.staged)
             await self._scene.kernel.settled()
 
-    async def _open_later(
-        self, inode: int, node: Node, snapshot: Snapshot | None, pid: int
-    ) -> pyfuse3.FileInfo:
-        """It has to be fetched, the kernel has to hear of a change first, or others have to close."""
-        pages = self._scene.kernel.pages
-        admission = None
-        while admission is None:
-            snapshot = snapshot or await self._scene.broker.snapshot(node)
-            await self._scene.kernel.settle(inode)
-            admission = pages.admit(inode, node, snapshot)
-            if admission is None:
-                await pages.vacated(inode)
-        assert snapshot is not None  # noqa: S101 - the loop has it
-        return self._opened(inode, node, snapshot, admission, pid)
+    async def _open_later(self, inode: int, node: Node, pid: int) -> pyfuse3.FileInfo:
+        """It has to be fetched, the kernel has to hear of a change first, or others have to close.
+
+        Between the last look at what is current and the answer nothing is awaited: else the kernel could have
+        learnt the attributes of a later version meanwhile, and would show them to this open.
+        """
+        kernel = self._scene.kernel
+        while True:
+            await kernel.settle(inode)
+            snapshot = await self._scene.broker.snapshot(node)
+            if snapshot.facts.mtime_ns != self._scene.facts(node).mtime_ns or not kernel.is_settled(inode):
+                continue
+            admission = kernel.pages.admit(inode, node, snapshot)
+            if admission is not None:
+                return self._opened(inode, node, snapshot, admission, pid)
+            await kernel.pages.vacated(inode)
 
     def _opened(
         self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
@@ -137,10 +139,21 @@ class FileHandlers(Refusals):
         with trio.fail_after(READ_WITHIN_S):
             if flags & os.O_ACCMODE == os.O_RDONLY:
                 return await self._open_cut(inode, node, ctx)
-            self._scene.demand(ctx, node, WRITE)
-            staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
-            facts = self._scene.facts(node)
-            await self._scene.kernel.pages.begin_writing(inode)
+            try:
+                return await self._open_for_writing(inode, node, flags, ctx)
+            except KeyNotFound:
+                if not self._scene.kernel.is_on:
+                    raise
+                # The kernel knew the name from before. It looks again now, and may make the file.
+                raise FUSEError(errno.ESTALE) from None
+
+    async def _open_for_writing(
+        self, inode: int, node: Node, flags: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
+        self._scene.demand(ctx, node, WRITE)
+        staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
+        facts = self._scene.facts(node)
+        await self._scene.kernel.pages.begin_writing(inode)
         self._scene.writers.set(node.path, process_of(ctx.pid), trio.current_time())
         handle = WriteHandle(node, staged, facts, ctx.pid, inode=inode)
         return file_info(self._scene.handles.add(handle))

@@ -58,7 +58,7 @@ class Scene:
         self.writers = Marks()  # who wrote `current` just now, and may set its mode after that
         self.left: Callable[[], Iterable[int]] = tuple  # files that an earlier process may have given out
         broker.on_version(self.polls.wake)
-        broker.on_stale(self.kernel.stale, self.kernel.settled)
+        broker.on_stale(self.kernel.stale)
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows; also of a file that exists only as long as it is open.
