@@ -33,7 +33,7 @@ class FileHandlers(Refusals):
             return await self._open_to_change(inode, node, flags, ctx)
         self._scene.demand(ctx, node, READ)
         snapshot = self._scene.broker.snapshot_here(node)
-        if snapshot is not None and self._scene.kernel.is_settled(inode):
+        if snapshot is not None and self._scene.kernel.is_settled(inode, snapshot.facts.mtime_ns):
             admission = self._scene.kernel.pages.admit(inode, node, snapshot)
             if admission is not None:
                 return self._opened(inode, node, snapshot, admission, ctx.pid)
@@ -116,9 +116,11 @@ class FileHandlers(Refusals):
         """
         kernel = self._scene.kernel
         while True:
-            await kernel.settle(inode)
             snapshot = await self._scene.broker.snapshot(node)
-            if snapshot.facts.mtime_ns != self._scene.facts(node).mtime_ns or not kernel.is_settled(inode):
+            mtime_ns = self._scene.facts(node).mtime_ns
+            if snapshot.facts.mtime_ns != mtime_ns or not kernel.is_settled(inode, mtime_ns):
+                await kernel.settle(inode, mtime_ns)
+                await trio.lowlevel.checkpoint()
                 continue
             admission = kernel.pages.admit(inode, node, snapshot)
             if admission is not None:

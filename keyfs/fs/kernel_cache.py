@@ -42,6 +42,7 @@ class KernelCache:
         self._ttl_s = ttl_s
         self.pages = Pages(is_on=ttl_s > 0)
         self._bare: dict[Path, float] = {}
+        self._given: dict[int, int] = {}  # the times that the kernel may keep
         self._due: set[int] = set()  # to be forgotten
         self._going: frozenset[int] = frozenset()  # being forgotten
         # The kernel did not know them when it was told: an answer with attributes may have been on its way.
@@ -62,7 +63,10 @@ class KernelCache:
         if not self.is_on or node.kind not in _TOLD:
             return facts, 0.0
         facts, may_keep = self.pages.length(inode, facts)
-        return facts, KEPT_S if may_keep and not self._is_bare(node.path) else 0.0
+        if not may_keep or self._is_bare(node.path):
+            return facts, 0.0
+        self._given[inode] = facts.mtime_ns
+        return facts, KEPT_S
 
     def bare(self, path: Path) -> bool:
         """For some seconds no name and no attribute of this path is kept; whether that was so already."""
@@ -97,14 +101,18 @@ class KernelCache:
         """The kernel does not refer to this file any more, and keeps nothing of it."""
         self.pages.forgotten(inode)
         self._unsure.discard(inode)
+        self._given.pop(inode, None)
 
-    def is_settled(self, inode: int) -> bool:
-        """Whether the kernel keeps nothing of the file that is older than what we know."""
-        return not (inode in self._due or inode in self._going or inode in self._unsure)
+    def is_settled(self, inode: int, mtime_ns: int) -> bool:
+        """Whether the kernel keeps nothing of the file but what belongs to the version of that time."""
+        if inode in self._due or inode in self._going or inode in self._unsure:
+            return False
+        # A change is in the index a moment before `stale` is told.
+        return self._given.get(inode, mtime_ns) == mtime_ns
 
-    async def settle(self, inode: int) -> None:
+    async def settle(self, inode: int, mtime_ns: int) -> None:
         """Return when `is_settled`, or when that takes too long."""
-        if inode in self._unsure:
+        if inode in self._unsure or self._given.get(inode, mtime_ns) != mtime_ns:
             self._unsure.discard(inode)
             self.forget(inode)
         await self.settled()
@@ -150,6 +158,7 @@ class KernelCache:
     def forget(self, inode: int) -> None:
         """Have the kernel forget one file; `settled` tells when."""
         self.pages.drop(inode)
+        self._given.pop(inode, None)
         self._due.add(inode)
         self._arrived.set()
 

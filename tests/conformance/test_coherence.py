@@ -93,7 +93,7 @@ def test_each_rule_is_taken_away_once() -> None:
 def test_without_a_rule_somebody_is_served_what_is_not_true(
     tmp_path: Path, fuse_required: None, mutant: str, probe: Probe
 ) -> None:
-    # Watchers are woken by touching a directory, which makes the kernel forget it, too, unless it is read-only.
+    # Watchers are woken by touching a directory, which makes the kernel forget it, unless it is read-only.
     options = (*TTL, "--read-only") if probe is probes.what_changed_elsewhere_is_soon_seen_by_stat else TTL
     with mutated(tmp_path, mutant, *options) as store, pytest.raises(AssertionError):
         probe(store)
