@@ -60,7 +60,9 @@ class KernelCache:
         """What `stat` shows of a node that is as *facts* say, and for how long that is kept."""
         if node.kind in _FIXED:
             return facts, FIXED_S
-        if not self.is_on or node.kind not in _TOLD:
+        # An own key changes its length, and who appends writes where the kernel believes the end to be.
+        is_own = node.purpose is not None and node.purpose.own is not None
+        if not self.is_on or node.kind not in _TOLD or is_own:
             return facts, 0.0
         facts, may_keep = self.pages.length(inode, facts)
         if not may_keep or self._is_bare(node.path):

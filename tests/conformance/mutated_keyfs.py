@@ -52,10 +52,6 @@ def without_directories(stale: Callable[[KernelCache, Any], None], cache: Kernel
 
 MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     "none": (),
-    "pages stay whatever happens": (
-        (Pages, "admit", keeping_always(Pages.admit)),
-        (kernel_cache, "_each", lambda _, inodes: EACH(attributes_alone, inodes)),
-    ),
     "other versions share the pages": ((pages._File, "keeps", keeping_for_all),),
     "attributes of changed files stay": ((KernelCache, "stale", lambda *_: None),),
     "those of their directories stay": (
@@ -63,9 +59,6 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     ),
     "opens do not wait for the kernel": ((KernelCache, "is_settled", lambda *_: True),),
     "changes are acknowledged before": ((KernelCache, "settled", at_once),),
-    "pages of changed files stay": (
-        (kernel_cache, "_each", lambda _, inodes: EACH(attributes_alone, inodes)),
-    ),
     "idle pages stay": ((KernelCache, "_expire", at_once),),
     "names that move are kept": ((KernelCache, "bare", lambda *_: True),),
 }

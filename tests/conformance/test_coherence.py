@@ -38,13 +38,11 @@ OF_PAGES: dict[str, Probe] = {
     for probe in (probes.a_rotation_drops_the_page, probes.a_page_that_nobody_opens_is_dropped)
 }
 FOUND_BY: dict[str, Probe] = {
-    "pages stay whatever happens": probes.an_open_agrees_with_its_attributes,
     "other versions share the pages": probes.a_file_that_is_held_keeps_its_bytes,
-    "attributes of changed files stay": probes.an_open_agrees_with_its_attributes,
+    "attributes of changed files stay": probes.a_generated_version_is_seen_once_it_is_acknowledged,
     "those of their directories stay": probes.what_changed_elsewhere_is_soon_seen_by_stat,
     "opens do not wait for the kernel": probes.an_open_follows_a_change_of_the_very_moment,
     "changes are acknowledged before": probes.a_generated_version_is_seen_once_it_is_acknowledged,
-    "pages of changed files stay": probes.a_rotation_drops_the_page,
     "idle pages stay": probes.a_page_that_nobody_opens_is_dropped,
     "names that move are kept": probes.a_key_renamed_away_is_a_copy,
 }

@@ -14,6 +14,7 @@ from keyfs.core.stamps import is_stamp
 from keyfs.seal.keypair import generate_pair, public_from_private
 from keyfs.testing.live import LiveStore, live_store
 from keyfs.testing.mounted import run_keyfs
+from keyfs.testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_an_open_file_keeps_its_bytes_when_the_key_is_deleted(live: LiveStore) -
     with open(directory / "current", "rb", buffering=0) as key:
         (live.root / "held1_storage_sym").unlink()
         assert key.read() == b"h" * 32
-        assert not directory.exists()
+        wait_until(lambda: not directory.exists())
 
 
 def test_a_key_that_is_damaged_fails_alone_and_comes_back(live: LiveStore) -> None:
