@@ -44,8 +44,8 @@ def mapped(flags: int, share: int, protection: int, touch: Callable[[mmap.mmap],
     return call
 
 
-def is_as_read(name: str) -> str:
-    with opened(name) as fd, mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as view:
+def is_as_read(share: int, name: str) -> str:
+    with opened(name) as fd, mmap.mmap(fd, 0, share, mmap.PROT_READ) as view:
         return "all" if view[:] == os.pread(fd, 1 << 20, 0) else "other bytes"
 
 
@@ -148,7 +148,7 @@ def locked(fd: int, command: int, kind: int) -> None:
 
 R, W, RW, T, A = os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_APPEND
 PRIVATE, SHARED = mmap.MAP_PRIVATE, mmap.MAP_SHARED
-READABLE, WRITABLE = mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
+WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 
 CALLS: dict[str, Call] = {
     "open RDONLY": opening(R),
@@ -210,9 +210,9 @@ CALLS: dict[str, Call] = {
     "lseek DATA": reading(lambda fd: os.lseek(fd, 0, os.SEEK_DATA)),
     "lseek DATA beyond": reading(lambda fd: os.lseek(fd, 1 << 20, os.SEEK_DATA)),
     "lseek HOLE": reading(lambda fd: how_much(fd, os.lseek(fd, 0, os.SEEK_HOLE))),
-    "mmap private": is_as_read,
+    "mmap private": partial(is_as_read, PRIVATE),
     "mmap private, write": mapped(R, PRIVATE, WRITABLE, poke),
-    "mmap shared": mapped(R, SHARED, READABLE, len),
+    "mmap shared": partial(is_as_read, SHARED),
     "mmap shared, write": mapped(RW, SHARED, WRITABLE, poke),
     "sendfile from it": sent,
     "sendfile into it": sent_into,

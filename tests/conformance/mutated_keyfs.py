@@ -17,7 +17,7 @@ from keyfs.cli.main import run
 from keyfs.core.tree import Node
 from keyfs.fs import kernel_cache, pages
 from keyfs.fs.kernel_cache import KernelCache
-from keyfs.fs.pages import Admission, Pages
+from keyfs.fs.pages import Admission
 
 SLOW_S: Final = 0.05
 Patch = tuple[object, str, Any]
