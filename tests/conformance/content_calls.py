@@ -10,6 +10,7 @@ import os
 import select
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import libc_calls as libc
 from opened_files import HUGE, KEY, Call, editing, how_much, on, opened, opening, reading, writing
