@@ -80,12 +80,12 @@ def command_seconds(*words: str | Path, environment: dict[str, str] | None = Non
     return time.perf_counter() - started
 
 
-def make_key_store(scratch: Path, keys: int) -> dict[str, str]:
-    """Makes a key store with so many keys; returns the environment that names it."""
+def make_key_store(scratch: Path, keys: int, uri: str = "") -> dict[str, str]:
+    """Makes a key store with so many keys; returns the environment that names it. *uri*: else a directory."""
     from keyfs import app  # noqa: PLC0415 - what is measured are processes of their own
     from keyfs.core.names import parse_key_ref  # noqa: PLC0415 - as above
 
-    master_key, store = scratch / "master.key", f"dir:{scratch / 'store'}"
+    master_key, store = scratch / "master.key", uri or f"dir:{scratch / 'store'}"
     master_key.touch(mode=0o600)
     master_key.write_text(run([KEYFS, "master-key", "generate"]))
     app.init_store(store, "v1")
