@@ -60,6 +60,8 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     log_level: str | None = None
     log_file: str | None = None
     serve_stale: str | None = None
+    plaintext_ttl: str | None = None
+    direct_io: bool | None = None
     grace: str | None = None
     wait: str | None = None
     views: str | None = None

@@ -70,7 +70,8 @@ def run_service(
             plan.takeover.wait()  # nothing that takes long comes after it
         tools = _tools(plan, keys, writer, rules, started_ns)
         broker = KeyBroker(tools)
-        operations = KeyfsOperations(broker, Ownership(os.getuid(), os.getgid()))
+        owner = Ownership(os.getuid(), os.getgid())
+        operations = KeyfsOperations(broker, owner, plan.plaintext_ttl_s)
         outsider = early or ended.enter_context(closing(_outsider(plan)))
         renew = partial(_renew, tools.tree, policy, _Renewal(keys, access, master_keys))
         serve(plan, operations, broker, watch, outsider, _hooks(plan, on_ready, renew, notifier))

@@ -7,7 +7,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -40,6 +40,7 @@ class Snapshot:
 
     content: Secret
     facts: Facts
+    is_foretold: bool = False  # whether `stat`, which opens no seal, says the same length
 
 
 class KeyBroker:
@@ -56,6 +57,7 @@ class KeyBroker:
         self._offload = tools.offload
         self._fetcher = Fetcher(tools.keys.reader, tools.offload)
         self._news = News(tools.tree.views)
+        self._settled: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read)
@@ -64,16 +66,21 @@ class KeyBroker:
         """Have *tell* called with the key files of which a watcher does not know that they changed."""
         self._news.tell = tell
 
+    def has_news(self) -> bool:
+        """Whether `fresh` would have to wait. If not, it is done."""
+        if self._keys.waits_for_changes and self._keys.has_changes():
+            return True
+        self.freshness.look()
+        return False
+
     async def fresh(self) -> None:
         """Take in what others changed before this call, where the medium lets us know; else look who is away.
 
         When the medium cannot be looked at, or not in time, what is known stays; reads of it answer for
         themselves. While a look hangs that was late, nobody waits for another one.
         """
-        if self._keys.waits_for_changes and self._keys.has_changes():
+        if self.has_news():
             await self._take_in(FRESH_WITHIN_S)
-        else:
-            self.freshness.look()
 
     async def follow(self, watch: Watch) -> None:
         """Take in changes as they come, and tell whoever watches files; for ever."""
@@ -100,7 +107,14 @@ class KeyBroker:
                 reason = f"it does not answer within {within_s} s"
             except KeyfsError as exc:
                 reason = str(exc)  # the key store is suspect now, and looked at again
+        await self._settled()
         self.freshness.look(reason)
+
+    def on_stale(
+        self, stale: Callable[[Collection[Node]], None], settled: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Have *stale* called with every node that changes; nobody is answered before *settled* returns."""
+        self._news.stale, self._settled = stale, settled
 
     def on_version(self, hear: Callable[[KeyRef], None]) -> None:
         """Have *hear* called with every key that has changed, whoever changed it."""
@@ -112,17 +126,27 @@ class KeyBroker:
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
         """
+        here = self.snapshot_here(node)
+        if here is not None:
+            return here
+        assert node.ref is not None  # noqa: S101 - else it is no file, and `snapshot_here` has said so
+        return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
+
+    def snapshot_here(self, node: Node) -> Snapshot | None:
+        """As `snapshot`, if nobody has to be asked for it; else None.
+
+        Raises:
+            as `snapshot`.
+        """
         if node.kind is Kind.ROTATE:
             return Snapshot(Secret(ROTATE_TEXT), self.tree.facts(node))
         if node.kind is Kind.CONTROL:
             return self._control_snapshot(node)
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
-        opened, version = await self.read(node.ref, node.version, node.half)
-        facts = self.tree.key_facts(node, version)
-        content = shown(node, opened.material)
-        # Where the blob does not tell, only the key itself says how long it is.
-        return Snapshot(content, replace(facts, size=len(content)))
+        self.freshness.demand_readable()
+        here = self._read_here(node.ref, node.version, node.half)
+        return None if here is None else self._key_snapshot(node, *here)
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -164,6 +188,14 @@ class KeyBroker:
             with suppress(UnsealFailed):  # it may have been sealed anew: the thread fetches it again
                 return self._keys.reader.open(ref, version, half), version
         return None
+
+    def _key_snapshot(self, node: Node, opened: Opened, version: KeyVersion) -> Snapshot:
+        facts = self.tree.key_facts(node, version)
+        content = shown(node, opened.material)
+        if facts.size == len(content):
+            return Snapshot(content, facts, is_foretold=True)
+        # Where the blob does not tell, only the key itself says how long it is.
+        return Snapshot(content, replace(facts, size=len(content)))
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 import trio
 
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.tree import Kind, Node, key_node
+from keyfs.core.tree import Kind, Node, key_node, parent_of
 from keyfs.layout.base import Slot
 
 Tell = Callable[[Collection[Node]], Awaitable[None]]
@@ -16,7 +16,7 @@ async def _tell_nobody(_nodes: Collection[Node]) -> None:
     return
 
 
-def _hear_nothing(_ref: KeyRef) -> None:
+def _hear_nothing(_: object) -> None:
     return
 
 
@@ -31,6 +31,7 @@ class News:
         self._views = views
         self.tell: Tell = _tell_nobody
         self.hear: Callable[[KeyRef], None] = _hear_nothing  # at once, of every change
+        self.stale: Callable[[Collection[Node]], None] = _hear_nothing  # at once, of every node that changed
         self._nodes: set[Node] = set()
         self._arrived = trio.Event()
 
@@ -48,6 +49,7 @@ class News:
     def written(self, ref: KeyRef) -> None:
         """`current` was written through this mount: the kernel told of that file, of no other."""
         self.hear(ref)
+        self._stale([key_node(ref, CURRENT, Half.SECRET)])
         self._add([key_node(ref, CURRENT, Half.PUBLIC), *self._views(ref, CURRENT, Half.SECRET)])
 
     def gone(self, ref: KeyRef, version: str) -> None:
@@ -63,9 +65,14 @@ class News:
             await self.tell(nodes)
 
     def _add(self, nodes: Iterable[Node]) -> None:
-        for node in nodes:
-            self._nodes.add(node)
+        found = list(nodes)
+        for node in list(found):
             if node.kind is Kind.KEY and node.ref is not None and node.version == CURRENT:
-                self._nodes.update(self._views(node.ref, CURRENT, node.half))
+                found += self._views(node.ref, CURRENT, node.half)
+        self._stale(found)
+        self._nodes.update(found)
         if self._nodes:
             self._arrived.set()
+
+    def _stale(self, nodes: Collection[Node]) -> None:
+        self.stale({*nodes, *map(parent_of, nodes)})

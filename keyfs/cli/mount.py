@@ -55,6 +55,17 @@ _OURS: Final = {"ro", "rw", "allow_other"}
     help="How long keys in memory are served while the store is away: 90s, 15m, 1h.",
 )
 @click.option(
+    "--plaintext-ttl",
+    envvar="KEYFS_PLAINTEXT_TTL",
+    metavar="TIME",
+    default="30s",
+    show_default=True,
+    help="How long the kernel keeps the pages of keys that nobody opens; 0 is --direct-io.",
+)
+@click.option(
+    "--direct-io", envvar="KEYFS_DIRECT_IO", is_flag=True, help="The kernel keeps nothing of any key."
+)
+@click.option(
     "--mounted-at",
     envvar="KEYFS_MOUNTED_AT",
     metavar="PATH",
@@ -162,6 +173,8 @@ def _plan(  # noqa: PLR0913 - as many as there are options
     allow_other: bool,
     allow_destroy: bool,
     serve_stale: str,
+    plaintext_ttl: str,
+    direct_io: bool,
     grace: str,
     options: tuple[str, ...],
 ) -> MountPlan:
@@ -172,6 +185,7 @@ def _plan(  # noqa: PLR0913 - as many as there are options
         allow_other or "allow_other" in words,
         tuple(word for word in words if word not in _OURS),
         seconds(serve_stale),
+        0.0 if direct_io else seconds(plaintext_ttl),
         allow_destroy,
         seconds(grace),
     )

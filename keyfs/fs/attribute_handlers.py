@@ -15,7 +15,7 @@ from keyfs.core.scratch import Scratch
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, replies, swallows
+from keyfs.fs.replies import READ_WITHIN_S, replies, swallows
 from keyfs.fs.scene import NAME_MAX, process_of, text_of
 from keyfs.fs.xattrs import ATTRIBUTES, OURS
 
@@ -23,16 +23,16 @@ from keyfs.fs.xattrs import ATTRIBUTES, OURS
 class AttributeHandlers(Refusals):
     """What the kernel asks about a node."""
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """A name in a directory."""
-        await self._scene.broker.fresh()
         parent = self._scene.inodes.node(parent_inode)
         self._scene.demand(ctx, parent, SEARCH)
-        scratch = self._scene.scratch(parent, text_of(name), ctx.uid)
-        node = self._scene.broker.tree.child(parent, text_of(name)) if scratch is None else scratch.node
+        label = text_of(name)
+        scratch = self._scene.scratch(parent, label, ctx.uid)
+        node = self._scene.broker.tree.child(parent, label) if scratch is None else scratch.node
         if self._scene.is_hidden(node, ctx.pid):
             raise KeyNotFound(f"{node} was removed by this process")
         return self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
@@ -40,17 +40,19 @@ class AttributeHandlers(Refusals):
     @swallows
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """References the kernel gives back."""
-        self._scene.inodes.forget(inode_list)
+        for inode in self._scene.inodes.forget(inode_list):
+            self._scene.kernel.forgotten(inode)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """What `stat` shows; to a process that has the file open, what it has open."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         seen = self._scene.handles.seen_by(inode, ctx.pid, trio.current_time())
+        if seen is not None and seen != self._scene.facts(node):
+            return self._scene.passing_attributes(node, seen, inode)
         return self._scene.attributes(node, seen or self._scene.facts(node), inode)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def setattr(
         self,
         inode: int,
@@ -60,7 +62,6 @@ class AttributeHandlers(Refusals):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """Truncate, touch, chmod, chown: none of them makes a version (rule R8)."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         if node.kind is Kind.SCRATCH:
             if fields.update_size and fh is not None and self._scene.handles.is_writing(fh):
@@ -81,12 +82,11 @@ class AttributeHandlers(Refusals):
                 self._scene.handles.writing(fh).staged.truncate(attr.st_size)
                 # The kernel appends where it believes the end to be.
                 facts = replace(facts, size=attr.st_size)
-        return self._scene.attributes(node, facts, inode)
+        return self._scene.passing_attributes(node, facts, inode)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """Permission, by the rules of `keyfs.core.policy`."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         return self._scene.grants(ctx, self._scene.facts(node), mode & (READ | WRITE | SEARCH))
 
@@ -103,24 +103,23 @@ class AttributeHandlers(Refusals):
                 return (await attribute.value(self._scene.broker, node)).encode()
         raise FUSEError(pyfuse3.ENOATTR)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """The names of what `getxattr` knows of this node."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         return [name for name, it in ATTRIBUTES.items() if it.is_there(self._scene.broker, node)]
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None)
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         """ENOTSUP: `cp -p` and `install` accept that. What keyfs says of a key nobody else says."""
         raise FUSEError(errno.EPERM if name.startswith(OURS) else errno.ENOTSUP)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None)
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """There is nothing to remove."""
         raise FUSEError(errno.EPERM if name.startswith(OURS) else pyfuse3.ENOATTR)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None)
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Enough for container engines, which refuse a volume without an answer."""
         data = pyfuse3.StatvfsData()

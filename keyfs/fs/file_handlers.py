@@ -7,47 +7,47 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
+from keyfs.broker.broker import Snapshot
 from keyfs.core.names import CURRENT
 from keyfs.core.policy import READ, WRITE
 from keyfs.core.tree import ROOT, Kind, Node
 from keyfs.errors import AccessDenied, KeyNotFound
-from keyfs.fs.handles import NudgeHandle, ReadHandle, WriteHandle, file_info
+from keyfs.fs.handles import NudgeHandle, ReadHandle, ScratchHandle, WriteHandle, file_info
+from keyfs.fs.pages import CUT, Admission
 from keyfs.fs.polls import CHANGED, READY
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import METADATA_WITHIN_S, READ_WITHIN_S, WRITE_WITHIN_S, replies
+from keyfs.fs.replies import READ_WITHIN_S, WRITE_WITHIN_S, replies
 from keyfs.fs.scene import process_of
 
 
 class FileHandlers(Refusals):
     """What the kernel asks of an open file."""
 
-    @replies(READ_WITHIN_S)
+    @replies(None, looks=True)
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """For reading, a snapshot; for writing, a version in the making."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         if node.kind is Kind.SCRATCH:
             return file_info(self._open_scratch(node, flags, ctx.uid))
-        if flags & os.O_ACCMODE == os.O_RDONLY:
-            self._scene.demand(ctx, node, READ)
-            if flags & os.O_TRUNC:  # the kernel takes the file for empty now, whoever else has it open
-                self._scene.demand(ctx, node, WRITE)
-            snapshot = await self._scene.broker.snapshot(node)
-            handle = ReadHandle(node, inode, ctx.pid, snapshot, trio.current_time())
-            return file_info(self._scene.handles.add(handle))
-        if self._scene.nudger is not None and self._scene.nudger.is_own(ctx.pid):
-            return file_info(self._scene.handles.add(NudgeHandle()))
-        self._scene.demand(ctx, node, WRITE)
-        staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
-        self._scene.writers.set(node.path, process_of(ctx.pid), trio.current_time())
-        return file_info(self._scene.handles.add(WriteHandle(node, staged, self._scene.facts(node), ctx.pid)))
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            return await self._open_to_change(inode, node, flags, ctx)
+        self._scene.demand(ctx, node, READ)
+        snapshot = self._scene.broker.snapshot_here(node)
+        if snapshot is not None and self._scene.kernel.is_settled(inode):
+            admission = self._scene.kernel.pages.admit(inode, node, snapshot)
+            if admission is not None:
+                return self._opened(inode, node, snapshot, admission, ctx.pid)
+        with trio.fail_after(READ_WITHIN_S):
+            return await self._open_later(inode, node, snapshot, ctx.pid)
 
-    @replies(READ_WITHIN_S)
+    @replies(None)
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes of the handle's snapshot."""
-        return bytes(self._scene.handles.reading(fh)[off : off + size])
+        content = self._scene.handles.reading(fh)
+        self._scene.was_read(fh)
+        return bytes(content[off : off + size])
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None)
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Bytes for the version in the making."""
         if self._scene.handles.is_nudge(fh):
@@ -70,20 +70,24 @@ class FileHandlers(Refusals):
         """As `flush`: what is acknowledged here is in the store."""
         await self._commit(fh)
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None)
     async def release(self, fh: int) -> None:
         """The end of a handle. Nobody hears of an error here, so nothing is committed here."""
         self._scene.polls.forget(fh)
-        scratch = self._scene.handles.remove(fh)
-        if scratch is not None:
-            self._scene.scratches.closed(scratch, trio.current_time())
+        handle = self._scene.handles.remove(fh)
+        if isinstance(handle, ReadHandle):
+            self._scene.kernel.pages.closed(handle.inode, handle.admission)
+            return
+        if isinstance(handle, WriteHandle) and handle.inode:
+            self._scene.kernel.pages.end_writing(handle.inode)
+        if isinstance(handle, WriteHandle | ScratchHandle) and handle.scratch is not None:
+            self._scene.scratches.closed(handle.scratch, trio.current_time())
 
-    @replies(METADATA_WITHIN_S)
+    @replies(None, looks=True)
     async def poll(
         self, inode: int, fh: int, poll_handle: pyfuse3.PollHandle | None, ctx: pyfuse3.RequestContext
     ) -> int:
         """Always readable and writable; POLLPRI once what was opened is not current any more."""
-        await self._scene.broker.fresh()
         node = self._scene.inodes.node(inode)
         if node.version == CURRENT and self._is_outdated(node, fh):
             return READY | CHANGED
@@ -102,6 +106,53 @@ class FileHandlers(Refusals):
         if self._scene.handles.is_writing(fh):
             handle = self._scene.handles.writing(fh)
             await self._scene.broker.changes.commit(handle.node, handle.staged)
+            await self._scene.kernel.settled()
+
+    async def _open_later(
+        self, inode: int, node: Node, snapshot: Snapshot | None, pid: int
+    ) -> pyfuse3.FileInfo:
+        """It has to be fetched, the kernel has to hear of a change first, or others have to close."""
+        pages = self._scene.kernel.pages
+        admission = None
+        while admission is None:
+            snapshot = snapshot or await self._scene.broker.snapshot(node)
+            await self._scene.kernel.settle(inode)
+            admission = pages.admit(inode, node, snapshot)
+            if admission is None:
+                await pages.vacated(inode)
+        assert snapshot is not None  # noqa: S101 - the loop has it
+        return self._opened(inode, node, snapshot, admission, pid)
+
+    def _opened(
+        self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
+    ) -> pyfuse3.FileInfo:
+        handle = ReadHandle(node, inode, pid, snapshot, trio.current_time(), admission)
+        return file_info(self._scene.handles.add(handle), admission)
+
+    async def _open_to_change(
+        self, inode: int, node: Node, flags: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
+        if self._scene.nudger is not None and self._scene.nudger.is_own(ctx.pid):
+            return file_info(self._scene.handles.add(NudgeHandle()))
+        with trio.fail_after(READ_WITHIN_S):
+            if flags & os.O_ACCMODE == os.O_RDONLY:
+                return await self._open_cut(inode, node, ctx)
+            self._scene.demand(ctx, node, WRITE)
+            staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
+            facts = self._scene.facts(node)
+            await self._scene.kernel.pages.begin_writing(inode)
+        self._scene.writers.set(node.path, process_of(ctx.pid), trio.current_time())
+        handle = WriteHandle(node, staged, facts, ctx.pid, inode=inode)
+        return file_info(self._scene.handles.add(handle))
+
+    async def _open_cut(self, inode: int, node: Node, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """O_RDONLY with O_TRUNC: nothing is cut, but the kernel takes the file for empty, for everybody."""
+        self._scene.demand(ctx, node, READ)
+        self._scene.demand(ctx, node, WRITE)
+        snapshot = await self._scene.broker.snapshot(node)
+        await self._scene.kernel.pages.begin_writing(inode)
+        handle = ReadHandle(node, inode, ctx.pid, snapshot, trio.current_time(), CUT)
+        return file_info(self._scene.handles.add(handle))
 
     def _open_scratch(self, node: Node, flags: int, uid: int) -> int:
         """A handle for the user who made the file.

@@ -1,6 +1,6 @@
 """Inode numbers that an earlier worker gave out: they follow from paths, so they can be found in the tree."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -15,11 +15,13 @@ class FoundInodes(Inodes):
 
     Args:
         tree: where they are looked for.
+        adopted: hears of every number that the kernel knows from before.
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, adopted: Callable[[int], None]) -> None:
         super().__init__()
         self._tree = tree
+        self._adopted = adopted
         self._found: dict[int, Node] = {}
         self._one_at_a_time = trio.Lock()
 
@@ -27,11 +29,16 @@ class FoundInodes(Inodes):
         """Of any node the kernel may have heard from an earlier worker."""
         return True
 
+    def known_number(self, node: Node) -> int | None:
+        """As `Inodes.known_number`."""
+        return self.number(node)
+
     def adopt(self, number: int, node: Node) -> None:
         """*number* means *node*; the kernel may refer to it, without a lookup that we had seen."""
         if number not in self._nodes:
             self._nodes[number] = node
             self._numbers[node.path] = number
+            self._adopted(number)
 
     async def learn(self, number: int) -> None:
         """Have `node` know *number*, if there is anything in the tree that has it."""
@@ -51,6 +58,13 @@ class FoundInodes(Inodes):
         while level and number not in self._found:
             level = [child for node in level for child in self._children(node)]
             self._found.update((number_of(node.path), node) for node in level)
+
+    def all(self) -> Iterator[int]:
+        """The numbers of all files of keys, wherever they were given out. For a thread."""
+        level = [ROOT]
+        while level:
+            level = [child for node in level for child in self._children(node)]
+            yield from (number_of(node.path) for node in level if node.ref is not None)
 
     def _children(self, node: Node) -> Iterator[Node]:
         if node.kind.is_directory:

@@ -13,6 +13,7 @@ from keyfs.core.scratch import Scratch
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import Facts, Node, Path
 from keyfs.errors import KeyNotFound
+from keyfs.fs.pages import DIRECT, Admission
 
 # How long after an open its process sees the attributes of what it opened: long enough for fstat(2) and the
 # reads after it, too short to hide a rotation from a process that keeps the file open and polls (rule R2).
@@ -29,13 +30,15 @@ class ReadHandle:
     pid: int
     snapshot: Snapshot
     opened_s: float
+    admission: Admission = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
 class WriteHandle:
     """An open for writing: a version in the making. *facts* is what `stat` shows if the file is new.
 
-    *scratch* is the file that was opened, if that was renamed onto the key's.
+    *scratch* is the file that was opened, if that was renamed onto the key's. *inode* is the number of
+    the file that `Pages` knows as being written, 0 for none.
     """
 
     node: Node
@@ -43,6 +46,7 @@ class WriteHandle:
     facts: Facts
     pid: int = 0
     scratch: Scratch | None = None
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ class Handles:
         if isinstance(handle, ReadHandle) and handle.pid:
             self._readers[handle.inode, handle.pid] = handle
         return number
+
+    def get(self, number: int) -> Handle | None:
+        """The handle of this number, whatever it is."""
+        return self._handles.get(number)
 
     def reading(self, number: int) -> memoryview | bytearray:
         """The bytes that reads of this handle see."""
@@ -153,8 +161,8 @@ class Handles:
             raise self._missing(number, "is no directory")
         return handle
 
-    def remove(self, number: int) -> Scratch | None:
-        """Forget a handle and wipe what it held; the scratch file that was opened, whose bytes stay."""
+    def remove(self, number: int) -> Handle | None:
+        """Forget a handle and wipe what it held, but for the bytes of a scratch file."""
         handle = self._handles.pop(number, None)
         if isinstance(handle, ReadHandle):
             if self._readers.get((handle.inode, handle.pid)) is handle:
@@ -162,7 +170,7 @@ class Handles:
             handle.snapshot.content.wipe()
         elif isinstance(handle, WriteHandle):
             self._wipe(handle)
-        return handle.scratch if isinstance(handle, WriteHandle | ScratchHandle) else None
+        return handle
 
     def _wipe(self, handle: WriteHandle) -> None:
         """Several opens of one scratch file share what they write once it is renamed onto a key."""
@@ -189,6 +197,7 @@ class Handles:
         return None
 
 
-def file_info(fh: int) -> pyfuse3.FileInfo:
-    """Direct I/O: every read(2) comes here."""
-    return pyfuse3.FileInfo(fh=fh, direct_io=True, keep_cache=False)
+def file_info(fh: int, admission: Admission = DIRECT) -> pyfuse3.FileInfo:
+    """How the kernel reads and writes an open file; by direct I/O every read(2) and write(2) comes here."""
+    # An open that does not keep the pages has the kernel drop them, whoever reads them.
+    return pyfuse3.FileInfo(fh=fh, direct_io=not admission.is_kept, keep_cache=admission.keep)

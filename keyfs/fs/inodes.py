@@ -57,8 +57,21 @@ class Inodes:
         """Whether the kernel refers to this node now."""
         return node.path in self._numbers
 
-    def forget(self, references: Iterable[tuple[int, int]]) -> None:
-        """The kernel gives references back."""
+    def known_number(self, node: Node) -> int | None:
+        """The number of a node that the kernel may refer to; None if it does not."""
+        return self._numbers.get(node.path)
+
+    def is_number(self, number: int) -> bool:
+        """Whether the kernel refers to a node of this number."""
+        return number in self._nodes
+
+    def numbers(self) -> list[int]:
+        """All that the kernel refers to."""
+        return list(self._nodes)
+
+    def forget(self, references: Iterable[tuple[int, int]]) -> list[int]:
+        """The kernel gives references back; returns the numbers of which it has none left."""
+        gone = []
         for number, count in references:
             left = self._lookups.get(number, 0) - count
             if left > 0:
@@ -66,6 +79,8 @@ class Inodes:
             elif number in self._nodes and number != pyfuse3.ROOT_INODE:
                 self._lookups.pop(number, None)
                 del self._numbers[self._nodes.pop(number).path]
+                gone.append(number)
+        return gone
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -6,9 +6,8 @@ from typing import Final
 
 import msgspec
 
-from keyfs.broker.broker import KeyBroker, Snapshot
+from keyfs.broker.broker import Snapshot
 from keyfs.core.names import KeyRef
-from keyfs.core.scratch import Scratch
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import ROOT, Facts, Kind, Node, Path, key_node, parse_key_label
@@ -17,6 +16,7 @@ from keyfs.errors import KeyNotFound
 from keyfs.fs.directory_handlers import directory_entries
 from keyfs.fs.found_inodes import FoundInodes
 from keyfs.fs.handles import DirectoryHandle, Handle, Handles, NudgeHandle, ReadHandle, WriteHandle
+from keyfs.fs.scene import Scene
 from keyfs.logs import event
 
 _NEVER_S: Final = float("-inf")
@@ -52,14 +52,15 @@ class KeptHandles(Handles):
     Args:
         records: where they are kept.
         generation: how many workers the mount had before this one: numbers never come twice.
-        broker: knows what is there now.
+        scene: of the mount.
         inodes: hear of the numbers of what is open.
     """
 
-    def __init__(self, records: Records, generation: int, broker: KeyBroker, inodes: FoundInodes) -> None:
+    def __init__(self, records: Records, generation: int, scene: Scene, inodes: FoundInodes) -> None:
         super().__init__(generation)
         self._records = records
-        self._tree = broker.tree
+        self._tree = scene.broker.tree
+        self._pages = scene.kernel.pages
         self._inodes = inodes
         for record in list(records.all()):
             self._inherit(record)
@@ -70,7 +71,7 @@ class KeptHandles(Handles):
         self.keep(number)
         return number
 
-    def remove(self, number: int) -> Scratch | None:
+    def remove(self, number: int) -> Handle | None:
         """As `Handles.remove`; wiped in the estate, too."""
         self._records.drop(number)
         return super().remove(number)
@@ -110,7 +111,7 @@ class KeptHandles(Handles):
             staged = handle.staged
             flags = (staged.is_dirty, staged.is_refused, staged.committed, begun_on)
             stage = _Stage(staged.limit, staged.prefix, staged.base, *flags, staged.never)
-            kept = _Kept("write", handle.node.path, facts=handle.facts, stage=stage)
+            kept = _Kept("write", handle.node.path, handle.inode, facts=handle.facts, stage=stage)
             self._put(number, kept, memoryview(staged.buffer))
         elif isinstance(handle, DirectoryHandle):
             self._put(number, _Kept("directory", handle.entries[0][1].path), memoryview(b""))
@@ -134,16 +135,20 @@ class KeptHandles(Handles):
         node = self._node_at(kept.path, is_read=kept.kind == "read")
         self._inodes.adopt(kept.inode or self._inodes.number(node), node)
         if kept.kind == "read" and kept.facts is not None:
-            snapshot = Snapshot(held(content), kept.facts)
             if node.kind is Kind.CONTROL:
                 snapshot = Snapshot(Secret(self._tree.control(node)), kept.facts)
-            return ReadHandle(node, kept.inode, 0, snapshot, _NEVER_S)
+                return ReadHandle(node, kept.inode, 0, snapshot, _NEVER_S)
+            snapshot = Snapshot(held(content), kept.facts)
+            admission = self._pages.inherit_reader(kept.inode, snapshot)
+            return ReadHandle(node, kept.inode, 0, snapshot, _NEVER_S, admission)
         if kept.kind == "write" and kept.stage is not None and kept.facts is not None:
             stage = kept.stage
             staged = StagedWrite(stage.limit, stage.prefix, stage.base, bytearray(content))
             staged.is_dirty, staged.is_refused = stage.is_dirty, stage.is_refused
             staged.committed, staged.begun_on, staged.never = stage.committed, stage.begun_on, stage.never
-            return WriteHandle(node, staged, kept.facts)
+            if kept.inode:
+                self._pages.inherit_writer(kept.inode)
+            return WriteHandle(node, staged, kept.facts, inode=kept.inode)
         if kept.kind == "directory":
             return DirectoryHandle(tuple(directory_entries(self._tree, node)))
         return NudgeHandle()

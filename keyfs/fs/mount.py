@@ -3,9 +3,10 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ class MountPlan:
     allow_other: bool
     extra: tuple[str, ...] = ()
     serve_stale_s: float = 3600.0
+    plaintext_ttl_s: float = 0.0  # how long the kernel keeps pages that nobody opens; 0: direct I/O, strictly
     allow_destroy: bool = False
     grace_s: float = 30.0  # how long callers wait for a worker, if there is a supervisor
     mounted_at: str = ""  # where *mountpoint* is /dev/fd/N: the directory, if we were told
@@ -121,10 +123,10 @@ async def _serve(
         way.open(operations)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey_signals, signals, hooks.renew, plan.takeover is not None)
+                nursery.start_soon(_obey_signals, signals, partial(_renew, hooks, operations), plan.takeover)
                 nursery.start_soon(way.obey, pyfuse3.terminate)
                 nursery.start_soon(broker.follow, watch)
-                nursery.start_soon(_expire, operations)
+                nursery.start_soon(_keep_house, operations)
                 nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
                 _wake_watchers(operations, plan.place, outsider)
@@ -187,35 +189,47 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
         os.close(kept)
 
 
+async def _keep_house(operations: KeyfsOperations) -> None:
+    scene = operations.scene
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.kernel.run, pyfuse3.invalidate_inode, scene.left)
+        nursery.start_soon(_expire, operations)
+
+
 async def _expire(operations: KeyfsOperations) -> None:
     while True:
         await trio.sleep(EXPIRE_EVERY_S)
         operations.expire_scratches()
 
 
-async def _obey_signals(signals: AsyncIterable[int], renew: Callable[[], None], has_supervisor: bool) -> None:
+async def _obey_signals(
+    signals: AsyncIterable[int],
+    renew: Callable[[trio.CapacityLimiter], Awaitable[None]],
+    supervisor: Takeover | None,
+) -> None:
     one_at_a_time = trio.CapacityLimiter(1)
     async with trio.open_nursery() as nursery:
         async for number in signals:
             if number == signal.SIGHUP and not os.isatty(0):
-                nursery.start_soon(_renew, renew, one_at_a_time)
+                nursery.start_soon(renew, one_at_a_time)
                 continue
-            if has_supervisor and number != signal.SIGTERM:
+            if supervisor is not None and number != signal.SIGTERM:
                 continue  # from the terminal: the supervisor has it, too, and decides
             event(_log, logging.INFO, "stop.signal", signal=signal.Signals(number).name)
             pyfuse3.terminate()
             nursery.cancel_scope.cancel()
 
 
-async def _renew(renew: Callable[[], None], one_at_a_time: trio.CapacityLimiter) -> None:
+async def _renew(hooks: Hooks, operations: KeyfsOperations, one_at_a_time: trio.CapacityLimiter) -> None:
     """A daemon's "reload". What goes wrong is told to the log: nobody else would hear of it."""
     try:
         # At the end of the mount it is not waited for: it changes nothing but our own memory.
-        await trio.to_thread.run_sync(renew, abandon_on_cancel=True, limiter=one_at_a_time)
+        await trio.to_thread.run_sync(hooks.renew, abandon_on_cancel=True, limiter=one_at_a_time)
     except KeyfsError as exc:
         event(_log, logging.WARNING, "master_key.kept", reason=str(exc))
     else:
         event(_log, logging.INFO, "master_key.renewed")
+    operations.scene.kernel.stale_everywhere()  # owners and modes may be others now
 
 
 def _wake_watchers(operations: KeyfsOperations, place: str | None, outsider: Outsider) -> None:

@@ -58,8 +58,11 @@ class NameHandlers(Refusals):
         self._scene.removed.clear(node.path, process)
         self._scene.writers.set(node.path, process, trio.current_time())
         facts = self._scene.broker.tree.new_file_facts(ref)
-        info = file_info(self._scene.handles.add(WriteHandle(node, staged, facts, ctx.pid)))
-        return info, self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
+        inode = self._scene.inodes.number(node)
+        await self._scene.kernel.pages.begin_writing(inode)
+        info = file_info(self._scene.handles.add(WriteHandle(node, staged, facts, ctx.pid, inode=inode)))
+        self._scene.inodes.refer(node)
+        return info, self._scene.attributes(node, self._scene.facts(node), inode)
 
     @replies(WRITE_WITHIN_S)
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -78,6 +81,7 @@ class NameHandlers(Refusals):
             self._hide(node, ctx)
         else:
             await self._scene.broker.changes.destroy(node.ref, node.version)
+            await self._scene.kernel.settled()
 
     @replies(WRITE_WITHIN_S)
     async def rename(
@@ -100,8 +104,13 @@ class NameHandlers(Refusals):
         ref = self._beside(parent_inode_new, ctx)
         if flags & RENAME_NOREPLACE and self._is_there(ref, new, ctx):
             raise KeyExists(f"{ref}/{new} is there already")
+        if isinstance(source, Node) and not self._scene.kernel.bare(source.path):
+            # The kernel moves the name, and as long as it keeps it, it would take the new one for the key.
+            # Now it asks anew, and keeps neither name for some seconds.
+            raise FUSEError(errno.ESTALE)
         if new == CURRENT:
             await self._become_current(source, key_node(ref, CURRENT, Half.SECRET), ctx)
+            await self._scene.kernel.settled()
         elif isinstance(source, Scratch):
             _refuse_key_label(ref, new)
             self._scene.scratches.rename(source, new)
@@ -229,6 +238,7 @@ class NameHandlers(Refusals):
 
     def _hide(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
         """From this process, for a while. Not from one that has no number here: many would share the mark."""
+        self._scene.kernel.bare(node.path)
         if ctx.pid:
             self._scene.removed.set(node.path, process_of(ctx.pid), trio.current_time())
         event(_log, logging.INFO, "name.kept", path=str(node), uid=ctx.uid, pid=ctx.pid)

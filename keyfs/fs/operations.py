@@ -8,16 +8,10 @@ from keyfs.fs.file_handlers import FileHandlers
 from keyfs.fs.name_handlers import NameHandlers
 from keyfs.fs.nudge import Nudger
 from keyfs.fs.outsider import Outsider
-from keyfs.fs.scene import Scene
 
 
 class KeyfsOperations(FileHandlers, NameHandlers, DirectoryHandlers, AttributeHandlers):
     """The file system: all handlers on one `Scene`."""
-
-    @property
-    def scene(self) -> Scene:
-        """What all handlers share."""
-        return self._scene
 
     def wake_watchers(self, mountpoint: str, outsider: Outsider) -> None:
         """From now on wake inotify watchers under *mountpoint* when keys change by other hands."""

@@ -15,14 +15,25 @@ class Refusals(pyfuse3.Operations):
     Args:
         broker: what answers.
         owner: who owns every file of which no rule says who does.
+        ttl_s: how long the kernel may keep plaintext that nobody opens; 0 for never.
     """
 
     enable_writeback_cache = False
     supports_dot_lookup = False
 
-    def __init__(self, broker: KeyBroker, owner: Ownership) -> None:
+    def __init__(self, broker: KeyBroker, owner: Ownership, ttl_s: float = 0.0) -> None:
         super().__init__()
-        self._scene = Scene(broker, owner)
+        self._scene = Scene(broker, owner, ttl_s)
+
+    @property
+    def scene(self) -> Scene:
+        """What all handlers share."""
+        return self._scene
+
+    @property
+    def broker(self) -> KeyBroker:
+        """What answers."""
+        return self._scene.broker
 
     @replies(METADATA_WITHIN_S)
     async def mknod(

@@ -9,12 +9,13 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 import trio
 from pyfuse3 import FUSEError
 
 from keyfs import errors
+from keyfs.broker.broker import KeyBroker
 from keyfs.logs import event
 
 P = ParamSpec("P")
@@ -62,8 +63,21 @@ _QUIET: Final = frozenset(
 _log = logging.getLogger(__name__)
 
 
-def replies(within_s: float) -> Callable[[Handler[P, T]], Handler[P, T]]:
-    """Answer within the time given: a `KeyfsError` by table, lateness ETIMEDOUT, a bug of ours EIO."""
+class Looks(Protocol):
+    """What makes it possible to look for changes before an answer."""
+
+    @property
+    def broker(self) -> KeyBroker:
+        """Who knows of them."""
+
+
+def replies(within_s: float | None, *, looks: bool = False) -> Callable[[Handler[P, T]], Handler[P, T]]:
+    """Answer within the time given: a `KeyfsError` by table, lateness ETIMEDOUT, a bug of ours EIO.
+
+    Args:
+        within_s: the deadline; None for a handler that waits for nobody, or has deadlines of its own.
+        looks: whether changes that were complete before the request are taken in first.
+    """
 
     def decorate(handler: Handler[P, T]) -> Handler[P, T]:
         name = handler.__name__
@@ -71,18 +85,16 @@ def replies(within_s: float) -> Callable[[Handler[P, T]], Handler[P, T]]:
         @functools.wraps(handler)
         async def answering(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
+                if looks and cast("Looks", args[0]).broker.has_news():
+                    await cast("Looks", args[0]).broker.fresh()  # which has a deadline
+                if within_s is None:
+                    return await handler(*args, **kwargs)
                 with trio.fail_after(within_s):
                     return await handler(*args, **kwargs)
             except FUSEError:
                 raise
-            except errors.KeyfsError as exc:
-                raise FUSEError(_answer(name, exc)) from None
-            except trio.TooSlowError:
-                event(_log, logging.ERROR, "request.late", request=name, within_s=within_s)
-                raise FUSEError(errno.ETIMEDOUT) from None
             except Exception as exc:  # noqa: BLE001 - the boundary: anything else would end the mount
-                event(_log, logging.ERROR, "request.bug", request=name, exc_info=exc)
-                raise FUSEError(errno.EIO) from None
+                raise FUSEError(_errno_of(name, exc)) from None
 
         return answering
 
@@ -109,6 +121,16 @@ def is_about_wanted_answer(record: logging.LogRecord) -> bool:
     """
     is_reply = record.msg.endswith("fuse_reply_* failed with %s")
     return not (is_reply and record.args == (os.strerror(errno.ENOENT),))
+
+
+def _errno_of(request: str, exc: Exception) -> int:
+    if isinstance(exc, errors.KeyfsError):
+        return _answer(request, exc)
+    if isinstance(exc, trio.TooSlowError):
+        event(_log, logging.ERROR, "request.late", request=request)
+        return errno.ETIMEDOUT
+    event(_log, logging.ERROR, "request.bug", request=request, exc_info=exc)
+    return errno.EIO
 
 
 def _answer(request: str, exc: errors.KeyfsError) -> int:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +22,9 @@ from keyfs.core.scratch import Scratch, Scratches
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import entry_attributes
-from keyfs.fs.handles import Handles, ScratchHandle
+from keyfs.fs.handles import Handles, ReadHandle, ScratchHandle
 from keyfs.fs.inodes import Inodes
+from keyfs.fs.kernel_cache import KernelCache
 from keyfs.fs.nudge import Nudger
 from keyfs.fs.polls import Polls
 from keyfs.logs import event
@@ -41,19 +42,23 @@ class Scene:
     Args:
         broker: what answers.
         owner: who owns every file of which no rule says who does.
+        ttl_s: how long the kernel may keep plaintext that nobody opens; 0 for never.
     """
 
-    def __init__(self, broker: KeyBroker, owner: Ownership) -> None:
+    def __init__(self, broker: KeyBroker, owner: Ownership, ttl_s: float) -> None:
         self.broker = broker
         self.owner = owner
         self.inodes = Inodes()
         self.handles = Handles()
+        self.kernel = KernelCache(lambda: self.inodes, ttl_s)
         self.nudger: Nudger | None = None
         self.polls = Polls()
         self.scratches = Scratches(time.time_ns())
         self.removed = Marks()  # who removed `current`, and does not see it for a while
         self.writers = Marks()  # who wrote `current` just now, and may set its mode after that
+        self.left: Callable[[], Iterable[int]] = tuple  # files that an earlier process may have given out
         broker.on_version(self.polls.wake)
+        broker.on_stale(self.kernel.stale, self.kernel.settled)
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows; also of a file that exists only as long as it is open.
@@ -73,6 +78,12 @@ class Scene:
             if facts is None:
                 raise
             return facts
+
+    def was_read(self, fh: int) -> None:
+        """The kernel has fetched bytes for an open file."""
+        handle = self.handles.get(fh)
+        if isinstance(handle, ReadHandle) and self.kernel.pages.was_read(handle.inode, handle.admission):
+            self.kernel.forget(handle.inode)
 
     def is_there(self, node: Node) -> bool:
         """Whether there is such a file in the key store."""
@@ -120,7 +131,12 @@ class Scene:
 
     def attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         """The attributes of a node for the kernel."""
-        return entry_attributes(node, facts, inode, self.owner_of(facts))
+        facts, kept_s = self.kernel.shown(node, inode, facts)
+        return entry_attributes(node, facts, inode, self.owner_of(facts), kept_s)
+
+    def passing_attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
+        """As `attributes`, for one caller and one moment: the kernel keeps nothing of them."""
+        return entry_attributes(node, facts, inode, self.owner_of(facts), 0.0)
 
     def owner_of(self, facts: Facts) -> Ownership:
         """Who owns a node."""

@@ -40,9 +40,11 @@ class Surviving:
         begin: Callable[[], None],
     ) -> None:
         scene = operations.scene
-        self._inodes = FoundInodes(scene.broker.tree)
-        self._handles = KeptHandles(estate.open_handles(), generation, scene.broker, self._inodes)
+        self._inodes = FoundInodes(scene.broker.tree, scene.kernel.unsure)
+        self._handles = KeptHandles(estate.open_handles(), generation, scene, self._inodes)
         scene.inodes, scene.handles = self._inodes, self._handles
+        if generation:
+            scene.left = self._inodes.all
         self._broker = scene.broker
         self._suspects = Suspects(estate.ledger, KILL if ended == "SIGKILL" else CRASH)
         self.init = begin

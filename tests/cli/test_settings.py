@@ -138,7 +138,7 @@ def test_mount_takes_its_options_from_file_and_environment(
     [
         (
             "stoer = 'x'",
-            "unknown key 'stoer'; known: allow-destroy, allow-other, grace, legacy, log-file, log-level, ",
+            "unknown key 'stoer'; known: allow-destroy, allow-other, direct-io, grace, legacy, log-file, ",
         ),
         ("master_key = 'x'", "unknown key 'master_key'"),
         ("[mount]\nread-only = true", "unknown key 'mount'"),

@@ -19,6 +19,8 @@ legacy = true
 log-level = "debug"
 log-file = "/var/log/keyfs.log"
 serve-stale = "90s"
+plaintext-ttl = "5m"
+direct-io = false
 views = "b64"
 
 [[rule]]
@@ -60,6 +62,8 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
         log_level="debug",
         log_file="/var/log/keyfs.log",
         serve_stale="90s",
+        plaintext_ttl="5m",
+        direct_io=False,
         views="b64",
         rule=(
             config.RuleSettings(
