@@ -1,8 +1,8 @@
 """One open sees one version: attributes and bytes agree, whichever way they are read, through a rotation too.
 
-mmap(2), sendfile(2) and splice(2) always go by way of the kernel's page cache, of which a file has one for all
-who have it open; read(2) does, too, unless the mount has `--direct-io`. Who held a file open for long, while
-others opened the next version and did these things with it, may for a moment read the new one there.
+mmap(2), sendfile(2) and splice(2) always go by way of the kernel's page cache, of which a file has one for
+all who have it open; read(2) does, too, unless the mount has `--direct-io`. Who held a file open for long,
+while others opened the next version and did these things with it, may for a moment read the new one there.
 """
 
 import mmap
