@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.metadata import version
 
@@ -18,6 +18,8 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import BlobReader
 from keyfs.broker.tree import Tree
+from keyfs.broker.viewing import forms
+from keyfs.broker.writer import RingWriter
 from keyfs.core.policy import Ownership, Policy
 from keyfs.core.stamps import rfc3339
 from keyfs.custody import lock_memory
@@ -50,32 +52,39 @@ def run_service(
         KeyfsError: as *policy*, `open_keys`, `verify_master_key`, `serve`; before that nothing is mounted.
     """
     rules = policy()
+    if rules.shows_views or access.own:
+        forms()  # not later: the package may be upgraded while we run
     lock_memory()
     notifier = notifier_of_environment()  # before anything is started that should not speak for us
     if access.master_key is not None:
         hide_variables(access.master_key)  # before anything is started that should not have them
-    keys, writer, master_keys = open_renewable(access)
-    try:
+    with ExitStack() as ended:
+        # Before the mount, so that it can hold nothing of it; and it starts while we open the key store.
+        early = ended.enter_context(closing(_outsider(plan))) if plan.takeover is None else None
+        keys, writer, master_keys = open_renewable(access)
+        ended.callback(keys.close)
         watch = keys.watch()
         patiently(lambda: verify_master_key(keys), access.wait_s)
         started_ns = time.time_ns()
         if plan.takeover is not None:
             plan.takeover.wait()  # nothing that takes long comes after it
-        info = _info(plan, keys, started_ns)
-        freshness = Freshness(keys, plan.serve_stale_s)
-        outcomes = Outcomes()
-        shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
-        tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns, policy=rules)
-        broker = KeyBroker(Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy))
+        tools = _tools(plan, keys, writer, rules, started_ns)
+        broker = KeyBroker(tools)
         owner = Ownership(os.getuid(), os.getgid())
         operations = KeyfsOperations(broker, owner, plan.plaintext_ttl_s)
-        # Before the mount, so that it can hold nothing of it.
-        with closing(_outsider(plan)) as outsider:
-            renew = partial(_renew, tree, policy, _Renewal(keys, access, master_keys))
-            hooks = _hooks(plan, on_ready, renew, notifier)
-            serve(plan, operations, broker, watch, outsider, hooks)
-    finally:
-        keys.close()
+        outsider = early or ended.enter_context(closing(_outsider(plan)))
+        renew = partial(_renew, tools.tree, policy, _Renewal(keys, access, master_keys))
+        serve(plan, operations, broker, watch, outsider, _hooks(plan, on_ready, renew, notifier))
+
+
+def _tools(plan: MountPlan, keys: KeyStore, writer: RingWriter, rules: Policy, started_ns: int) -> Tools:
+    """What a mount works with."""
+    freshness = Freshness(keys, plan.serve_stale_s)
+    outcomes = Outcomes()
+    info = _info(plan, keys, started_ns)
+    shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
+    tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns, policy=rules)
+    return Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy)
 
 
 def _renew(tree: Tree, policy: Callable[[], Policy], master_keys: Callable[[], None]) -> None:
@@ -85,7 +94,10 @@ def _renew(tree: Tree, policy: Callable[[], Policy], master_keys: Callable[[], N
         KeyfsError: as *master_keys*.
     """
     try:
-        tree.policy = policy()
+        rules = policy()
+        if rules.shows_views:
+            forms()
+        tree.policy = rules
     except KeyfsError as exc:
         event(_log, logging.WARNING, "policy.kept", reason=str(exc))
     else:

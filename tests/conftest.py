@@ -28,7 +28,13 @@ IN_CI = bool(os.environ.get("CI"))
 # does not begin with KEYFS_: that would be an option of keyfs.
 SESSION_MARK = "TEST_SESSION_OF_KEYFS"
 GRACE_S = 2.0
-HEAVY = ("tests/fault/", "tests/mount/", "tests/programs/", "tests/supervised/")
+# The folders that load the machine, or watch the clock of a mount; files of one group never run side by side.
+HEAVY = {
+    "tests/fault/": "fault",
+    "tests/mount/": "mount",
+    "tests/programs/": "programs",
+    "tests/supervised/": "programs",
+}
 
 # A slow machine is no failure, and a failure seen once must be seen again. "thorough" is for the nightly run:
 # pytest --hypothesis-profile thorough.
@@ -45,20 +51,20 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-class OneHeavyAtATime(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Each file goes to one worker; of the folders that load the machine, all files to the same one.
+class FewHeavyAtATime(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Each file goes to one worker; of the folders that load the machine, each group goes to one.
 
-    Else two files that each kill a dozen writers, or watch the clock of a mount, are in each other's way.
+    Else two files that each kill a dozen writers are in each other's way, or two that each need the clock.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return "heavy" if path.startswith(HEAVY) else path
+        return next((group for folder, group in HEAVY.items() if path.startswith(folder)), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Whatever --dist says: there is one way to run these tests side by side."""
-    return OneHeavyAtATime(config, log)
+    return FewHeavyAtATime(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -172,27 +172,31 @@ class KeyStore:
     def relist(self, ref: KeyRef, touched: Iterable[str] = ()) -> KeyRing | None:
         """Look at the store itself for one ring; None when there is nothing of it.
 
-        Where listing a directory costs as much as listing everything, retired versions are taken from the
-        index: they never change. Not where only a listing tells what is current.
+        Retired versions, which never change, are taken from the index where listing a directory costs as much
+        as listing everything, or where the caller has had them looked at under the lock that it holds. Not
+        where only a listing tells what is current.
 
         Args:
             ref: the key.
-            touched: names of retired blobs that were just made or removed.
+            touched: names of retired blobs that the caller has just made or removed.
 
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us look.
         """
         places = self.layout.places(ref)
         with self.mutex:
-            if self.store.lists_directories or not places.names:
+            known = self.index.blobs(ref)
+            touched = frozenset(touched)
+            if not places.names or (self.store.lists_directories and not touched):
                 found = self.store.stat_many(places.names)
                 for directory in places.directories:
                     found.update(self.store.list_under(directory))
             else:
                 asked = {*places.names, *touched}
-                found = {name: stat for name, stat in self.index.blobs(ref).items() if name not in asked}
+                found = {name: stat for name, stat in known.items() if name not in asked}
                 found.update(self.store.stat_many(asked))
-            self.index.replace(ref, found)
+            if found != known:
+                self.index.replace(ref, found)
             try:
                 return self.ring(ref)
             except KeyNotFound:

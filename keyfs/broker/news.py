@@ -1,6 +1,7 @@
 """`News`: what changed, for those who watch files. Telling them never holds up anything else."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Final
 
 import trio
 
@@ -8,6 +9,7 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.tree import Kind, Node, key_node, parent_of
 from keyfs.layout.base import Slot
 
+GATHER_S: Final = 0.002  # so that a writer is answered first, and a busy one is not slowed down by each lot
 Tell = Callable[[Collection[Node]], Awaitable[None]]
 ViewsOf = Callable[[KeyRef, str, Half], Iterable[Node]]
 
@@ -60,6 +62,7 @@ class News:
         """Tell, for ever."""
         while True:
             await self._arrived.wait()
+            await trio.sleep(GATHER_S)
             self._arrived = trio.Event()
             nodes, self._nodes = self._nodes, set()
             await self.tell(nodes)

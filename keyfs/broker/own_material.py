@@ -12,7 +12,6 @@ from keyfs.core.purposes import Purpose
 from keyfs.core.secret import Secret
 from keyfs.core.staging import SIZE_LIMIT
 from keyfs.errors import InvalidMaterial
-from keyfs.seal.pem import check_pem
 
 NEWLINE: Final = b"\n"
 _CONTROL: Final = "Cc"
@@ -34,6 +33,8 @@ def normalise_own(purpose: Purpose, spec: OwnSpec, data: bytes) -> Secret:
         )
     try:
         if spec.kind is OwnKind.PEM:
+            from keyfs.seal.pem import check_pem  # noqa: PLC0415 - parsers of certificates, which few need
+
             check_pem(data)
         elif spec.kind is OwnKind.PASSWORD:
             _check_password(data.removesuffix(NEWLINE) if spec.newline is Newline.RAW else data)

@@ -1,24 +1,29 @@
 """What an open file shows of the key material behind it: the bytes themselves, or a format view of them."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from functools import cache
 
 from keyfs.core.names import Half
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Node
 from keyfs.core.views import View, as_base64, as_hex
-from keyfs.seal.exchange import fingerprint, pem_fingerprint, private_pem, public_pem
 
 Form = Callable[[Secret], bytes]
 
-_FORMS: Final[Mapping[tuple[View, Half], Form]] = {
-    **{(View.B64, half): lambda material: as_base64(material.view()) for half in Half},
-    **{(View.HEX, half): lambda material: as_hex(material.view()) for half in Half},
-    (View.PEM, Half.SECRET): private_pem,
-    (View.PEM, Half.PUBLIC): public_pem,
-    (View.FP, Half.PUBLIC): lambda public: fingerprint(public).encode() + b"\n",
-    (View.FP, Half.SECRET): lambda pem: pem_fingerprint(pem).encode() + b"\n",
-}
+
+@cache
+def forms() -> Mapping[tuple[View, Half], Form]:
+    """How each view is made. The first call imports what handles certificates: most mounts never need it."""
+    from keyfs.seal.exchange import fingerprint, pem_fingerprint, private_pem, public_pem  # noqa: PLC0415 - as above
+
+    return {
+        **{(View.B64, half): lambda material: as_base64(material.view()) for half in Half},
+        **{(View.HEX, half): lambda material: as_hex(material.view()) for half in Half},
+        (View.PEM, Half.SECRET): private_pem,
+        (View.PEM, Half.PUBLIC): public_pem,
+        (View.FP, Half.PUBLIC): lambda public: fingerprint(public).encode() + b"\n",
+        (View.FP, Half.SECRET): lambda pem: pem_fingerprint(pem).encode() + b"\n",
+    }
 
 
 def shown(node: Node, material: Secret) -> Secret:
@@ -31,4 +36,4 @@ def shown(node: Node, material: Secret) -> Secret:
     if node.view is None:
         return material
     with material:
-        return Secret(_FORMS[node.view, node.half](material))
+        return Secret(forms()[node.view, node.half](material))

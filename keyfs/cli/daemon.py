@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from keyfs.cli.exitcodes import OK
+from keyfs.cli.main import leave
 from keyfs.errors import MountFailed
 
 _READY: Final = b"1"
@@ -83,10 +84,7 @@ def _pass_on_to(child: int) -> list[int]:
 
 
 def _exit_with(work: Callable[[Ready], int], writer: int) -> NoReturn:
-    code = work(Ready(writer))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(work(Ready(writer)))
 
 
 def detach() -> None:

@@ -1,13 +1,12 @@
 """The program that a supervisor starts: `keyfs mount` once more, on a mount that is there."""
 
-import os
 import signal
 import socket
 import sys
 
 import click
 
-from keyfs.cli.main import exit_code
+from keyfs.cli.main import exit_code, leave
 from keyfs.cli.supervised import adopt_variables
 from keyfs.custody import Estate, forbid_core_dumps
 from keyfs.fs.takeover import Takeover
@@ -29,9 +28,7 @@ def main() -> None:
         takeover.failed(line.removeprefix("keyfs: "))
 
     code = exit_code(arguments, takeover, tell)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread may wait for what only the next worker answers
+    leave(code)  # waiting for nothing: a thread may wait for what only the next worker answers
 
 
 def _channel(number: int) -> socket.socket:

@@ -86,6 +86,11 @@ class Policy:
         self._rules = tuple(reversed(rules))
         self._else = KeyPolicy(None, None, PRIVATE_MODE, views)
 
+    @property
+    def shows_views(self) -> bool:
+        """Whether there is a key that has views."""
+        return bool(self._else.views) or any(rule.views for rule in self._rules)
+
     def of(self, ref: KeyRef) -> KeyPolicy:
         """What holds for one key, whatever its versions are."""
         said = [rule for rule in self._rules if _matches(rule, ref)]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from keyfs.errors import InvalidName
 
 NANOSECONDS = 1_000_000_000
-_STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?", re.ASCII)
 _SECONDS = "%Y-%m-%dT%H:%M:%S"
 # A file's time may be anything that touch(1) can say.
 _FIRST_NS = -62_135_596_800 * NANOSECONDS
@@ -36,12 +36,11 @@ def parse_stamp(text: str) -> int:
     match = _STAMP.fullmatch(text)
     if match is None:
         raise InvalidName(f"{text!r} is not a rotation stamp (YYYY-MM-DDTHH:MM:SS[.fraction])")
-    year, month, day, hour, minute, second = (int(match[place]) for place in range(1, 7))
     try:
-        whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        whole = datetime.fromisoformat(f"{match[1]}Z")
     except ValueError as exc:
         raise InvalidName(f"{text!r} is not a date that exists") from exc
-    return int(whole.timestamp()) * NANOSECONDS + int((match[7] or "").ljust(9, "0"))
+    return int(whole.timestamp()) * NANOSECONDS + int((match[2] or "").ljust(9, "0"))
 
 
 def is_stamp(text: str) -> bool:

@@ -6,6 +6,7 @@ stamps, tens to hundreds of microseconds apart, private first.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Final
 
@@ -126,10 +127,8 @@ def _fill_created(versions: list[KeyVersion]) -> list[KeyVersion]:
     """Where the medium keeps no time, a version became current when its predecessor retired."""
     filled: list[KeyVersion] = []
     for version in versions:
-        created = version.created_ns
-        if created is None and filled:
-            created = filled[-1].retired_ns
-        filled.append(KeyVersion(version.id, version.secret, version.public, created, version.retired_ns))
+        is_told = version.created_ns is not None or not filled
+        filled.append(version if is_told else replace(version, created_ns=filled[-1].retired_ns))
     return filled
 
 

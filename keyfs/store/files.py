@@ -224,7 +224,11 @@ def mount_id(path: Path) -> str:
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+        info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lines = os.read(info, 4096).splitlines()
+        finally:
+            os.close(info)
     finally:
         os.close(fd)
-    return next(line.split()[1] for line in info.splitlines() if line.startswith("mnt_id:"))
+    return next(line.split()[1].decode() for line in lines if line.startswith(b"mnt_id:"))

@@ -5,10 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from keyfs.errors import KeyfsError, StoreBusy, StoreUnavailable
-from keyfs.store.redis_client import FAILURES, Client
+from keyfs.store.redis_client import FAILURES, Client, is_wrong_type
 from keyfs.store.redis_lock import RedisLock
-from keyfs.store.redis_swap import Values, fetch, swap
+from keyfs.store.redis_swap import Values, change, fetch, swap
 
 TRIES: Final = 5
 
@@ -45,12 +47,20 @@ class Rotation:
             StoreBusy, StoreUnavailable, MaterialCorrupt: nothing was changed, or the message says what.
             redis.RedisError, OSError: nothing was changed.
         """
-        for _ in range(TRIES):
-            now = fetch(self._client, [self._lock.key, *_keys(switches)])
+        keys = [self._lock.key, *_keys(switches)]
+
+        def decide(now: Values) -> Values:
             self._lock.demand(now[self._lock.key])
-            new = _archives(switches, now) | {item.key: item.value for item in switches}
-            if swap(self._client, now, new, also=[self._lock.renewal], replicas=self._replicas):
-                return
+            return _archives(switches, now) | {item.key: item.value for item in switches}
+
+        try:
+            for _ in range(TRIES):
+                if change(self._client, keys, decide, also=[self._lock.renewal], replicas=self._replicas):
+                    return
+        except ResponseError as exc:
+            if is_wrong_type(exc):
+                fetch(self._client, keys)  # says which of them
+            raise
         raise StoreBusy("others write all the time, nothing was changed: retry")
 
     def in_order(self, switches: Sequence[Switch]) -> None:

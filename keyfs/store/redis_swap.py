@@ -4,7 +4,7 @@ WATCH, GET, MULTI, SET, EXEC on a connection of our own. redis-py's pipeline wou
 lost a race that was lost, and so have us do again what may have happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -73,8 +73,27 @@ def swap(
             Or it is written, but not on so many replicas.
         redis.RedisError, OSError: nothing was written.
     """
-    with borrowed(client, next(iter(old))) as connection:
-        if _look(connection, old) != dict(old):
+    return change(
+        client, list(old), lambda now: new if now == dict(old) else None, also=also, replicas=replicas
+    )
+
+
+def change(
+    client: Client,
+    keys: Sequence[bytes],
+    decide: Callable[[Values], Values | None],
+    *,
+    also: Sequence[Command] = (),
+    replicas: int = 0,
+) -> bool:
+    """As `swap`, where *decide* says what is to be written to some of *keys*, from what they hold now.
+
+    Nothing is written, either, if it says None or raises.
+    """
+    with borrowed(client, keys[0]) as connection:
+        now = _look(connection, keys)
+        new = decide(now)
+        if new is None:
             _ask(connection, [("UNWATCH",)])
             return False
         try:
@@ -87,14 +106,14 @@ def swap(
         else:
             _wait(connection, replicas)
             return True
-    return _settle(client, old, new, replicas)
+    return _settle(client, now, new, replicas)
 
 
 def _settle(client: Client, old: Values, new: Values, replicas: int) -> bool:
     """Whether a transaction that was not answered has happened; if not, it never will."""
     for _ in range(SETTLE_TRIES):
         with suppress(*FAILURES), borrowed(client, next(iter(old))) as connection:
-            now = _look(connection, old)
+            now = _look(connection, list(old))
             # The server drops a transaction that comes after a write to a key it watches; and this is the
             # write that WAIT speaks of.
             if not _write(connection, _touch(next(iter(old)), now)):
@@ -108,10 +127,13 @@ def _settle(client: Client, old: Values, new: Values, replicas: int) -> bool:
     raise StoreUnavailable("Redis did not answer: whether it was written nobody can tell now, look again")
 
 
-def _look(connection: Any, old: Values) -> dict[bytes, bytes | None]:  # noqa: ANN401 - redis-py's connection
+def _look(
+    connection: Any,  # noqa: ANN401 - redis-py's connection
+    keys: Sequence[bytes],
+) -> dict[bytes, bytes | None]:
     """Watch the keys, and what they hold."""
-    values = _ask(connection, [("WATCH", *old), *(("GET", key) for key in old)])[1:]
-    return dict(zip(old, values, strict=True))
+    values = _ask(connection, [("WATCH", *keys), *(("GET", key) for key in keys)])[1:]
+    return dict(zip(keys, values, strict=True))
 
 
 def _write(connection: Any, commands: Sequence[Command]) -> bool:  # noqa: ANN401 - as above

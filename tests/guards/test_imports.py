@@ -1,12 +1,17 @@
 """keyfs starts quickly, and starts where optional parts of the machine are missing."""
 
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 
 import keyfs
+from keyfs.cli.main import cli
+from keyfs.testing.live import new_live_store
 
 # All but __main__: importing that one runs it.
 MODULES = sorted(
@@ -53,6 +58,7 @@ HEAVY = [
 
 BLOCK = """
 import sys
+from pathlib import Path
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {names!r}:
@@ -119,3 +125,45 @@ def test_the_block_blocks() -> None:
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
     loaded = run_python("import keyfs.cli.main, sys; print(*sys.modules, sep='\\n')").split()
     assert not [name for name in HEAVY if name in loaded]
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_no_command(option: str) -> None:
+    loaded = run_python(
+        f"""
+import contextlib, io, sys
+from keyfs.cli.main import exit_code
+with contextlib.redirect_stdout(io.StringIO()):
+    assert exit_code([{option!r}]) == 0
+print(*sys.modules, sep="\\n")
+"""
+    ).split()
+    assert not [name for name in loaded if name in (*HEAVY, "keyfs.app")]
+
+
+def test_help_says_of_each_command_what_the_command_says_itself() -> None:
+    context = click.Context(cli)
+    said = cli.get_help(context)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert re.search(rf"^  {name} +{re.escape(command.short_help or '')}$", said, re.MULTILINE), name
+
+
+def test_a_key_is_read_without_what_only_mounts_need(tmp_path: Path) -> None:
+    store = new_live_store(tmp_path)
+    store.make("storage-sym/alice1")
+    said = run_python(
+        f"""
+import os, sys
+os.environ.update({dict(store.environment)!r})
+from keyfs.cli.main import exit_code
+sys.stdout = open(os.devnull, "w")
+assert exit_code(["read", "storage-sym/alice1"]) == 0
+assert exit_code(["list"]) == 0
+print(*sys.modules, sep="\\n", file=sys.__stdout__)
+"""
+    ).split()
+    optional = ("importlib.metadata", "cryptography.x509", "hiredis", "matplotlib", *OPTIONAL)
+    unused = {"trio", "pyfuse3", "rich", *optional} - {"pythemis"}  # where libthemis loads, it does the work
+    assert not unused & set(said)

@@ -206,6 +206,21 @@ def test_relisting_one_ring_tells_what_the_store_holds(keys: Keys, outside: Keys
     assert keys.keys.relist(BOBBY) is None
 
 
+def test_a_ring_that_is_as_it_was_is_not_built_again(keys: Keys) -> None:
+    before = keys.keys.ring(STORAGE)
+    assert keys.keys.relist(STORAGE) is before
+
+
+@pytest.mark.parametrize("ref", [STORAGE, STORAGE_SYM], ids=str)
+def test_a_rotation_lists_each_history_once(keys: Keys, outside: Keys, ref: KeyRef) -> None:
+    """The look before it, under the same lock, has seen the rest."""
+    keys.writer.rotate(ref)
+    before = keys.store.counts["list_under"]
+    keys.writer.rotate(ref)
+    assert keys.store.counts["list_under"] - before == len(keys.keys.layout.places(ref).directories)
+    assert keys.keys.ring(ref) == outside.keys.relist(ref)
+
+
 def test_a_ring_that_vanishes_while_all_are_walked_is_left_out(keys: Keys) -> None:
     rings = keys.keys.rings()
     first = next(rings)
