@@ -41,11 +41,12 @@ class LayoutV1:
 
     def slots(self, name: str) -> tuple[Slot, ...]:
         """See `Layout.slots`; legacy readings only in the legacy view."""
-        return tuple(s for s in slots_of(name) if self._legacy or not s.ref.purpose.is_legacy)
+        slots = slots_of(name)
+        return slots if self._legacy or not self.needs_proof(slots) else ()
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
-        """Modern names are one to one with keys; legacy ones only opening the blob can tell."""
-        return any(slot.ref.purpose.is_legacy for slot in slots)
+        """Modern names are one to one with keys; legacy ones, all readings of them, only opening can tell."""
+        return bool(slots) and slots[0].ref.purpose.is_legacy
 
     def stray_reason(self, name: str) -> str:
         """See `Layout.stray_reason`."""

@@ -3,7 +3,6 @@
 Source: Acra key store v1, "Files", "Listing and name parsing", "Is the mapping reversible?".
 """
 
-import functools
 from typing import Final
 
 from keyfs.core import purposes as p
@@ -32,6 +31,12 @@ CLIENT_SUFFIXES: Final[dict[Purpose, str]] = {
     p.LEGACY_ZONE: "_zone",
     p.LEGACY_CONNECTOR: "",
 }
+
+_MODERN_GLOBALS: Final = tuple(item for item in GLOBAL_NAMES.items() if not item[0].is_legacy)
+_MODERN_SUFFIXES: Final = tuple(item for item in CLIENT_SUFFIXES.items() if not item[0].is_legacy)
+_LEGACY: Final = tuple(
+    item for item in (*GLOBAL_NAMES.items(), *CLIENT_SUFFIXES.items()) if item[0].is_legacy
+)
 
 
 def secret_name(ref: KeyRef) -> str:
@@ -92,26 +97,24 @@ def is_leftover(name: str) -> bool:
     return any(not slot.ref.purpose.is_legacy for slot in _current_slots(stripped))
 
 
-@functools.lru_cache(maxsize=4096)  # asked once more for each version in a history
 def _current_slots(name: str) -> tuple[Slot, ...]:
     base = name.removesuffix(PUBLIC_SUFFIX)
     half = Half.SECRET if base == name else Half.PUBLIC
-    readings = [
-        slot
-        for purpose in (*GLOBAL_NAMES, *CLIENT_SUFFIXES)
-        if (slot := _reading(purpose, base, half)) is not None
-    ]
-    modern = [slot for slot in readings if not slot.ref.purpose.is_legacy]
-    return tuple(modern[:1] or readings)
+    for readings in (_MODERN_GLOBALS, _MODERN_SUFFIXES):
+        for purpose, text in readings:
+            if base.endswith(text) and (slot := _reading(purpose, text, base, half)) is not None:
+                return (slot,)
+    legacy = (_reading(purpose, text, base, half) for purpose, text in _LEGACY)
+    return tuple(slot for slot in legacy if slot is not None)
 
 
-def _reading(purpose: Purpose, base: str, half: Half) -> Slot | None:
+def _reading(purpose: Purpose, text: str, base: str, half: Half) -> Slot | None:
+    """*base* as the name of a key of this purpose; *text* is all of it, or how it ends."""
     if half is Half.PUBLIC and not purpose.is_pair:
         return None
     if purpose.is_global:
-        return Slot(KeyRef(purpose, None), half, None) if base == GLOBAL_NAMES[purpose] else None
-    suffix = CLIENT_SUFFIXES[purpose]
-    client = base.removesuffix(suffix)
-    if not base.endswith(suffix) or not is_client_id(client):
+        return Slot(KeyRef(purpose, None), half, None) if base == text else None
+    client = base.removesuffix(text)
+    if not base.endswith(text) or not is_client_id(client):
         return None
     return Slot(KeyRef(purpose, client), half, None)

@@ -35,7 +35,7 @@ def new_index() -> Index:
 
 def loaded(*names: str) -> Index:
     index = new_index()
-    index.load(Listing({name: stat(name) for name in names}, {}))
+    index.load([Listing({name: stat(name) for name in names}, {})])
     return index
 
 
@@ -58,13 +58,13 @@ def test_a_listing_becomes_rings_and_strays() -> None:
 
 def test_what_the_store_calls_a_stray_stays_one() -> None:
     index = new_index()
-    index.load(Listing({}, {"link": "not a regular file"}))
+    index.load([Listing({}, {"link": "not a regular file"})])
     assert index.strays == {"link": "not a regular file"}
 
 
 def test_a_second_listing_replaces_the_first() -> None:
     index = loaded("alice_storage", "notes_1.txt")
-    index.load(Listing({"alice_storage_sym": stat()}, {}))
+    index.load([Listing({"alice_storage_sym": stat()}, {})])
     assert list(index.refs()) == [ALICE_SYM]
     assert not index.strays
 
@@ -92,7 +92,7 @@ def test_changes_one_by_one_come_to_what_a_listing_says(changes: list[tuple[str,
         if LayoutV1().slots(name) and view(index) != known:
             assert index.generation > before
     listed = new_index()
-    listed.load(Listing(blobs, {}))
+    listed.load([Listing(blobs, {})])
     assert view(index) == view(listed)
 
 
@@ -143,13 +143,13 @@ def legacy_index(answer: KeyRef | None) -> Index:
 )
 def test_an_ambiguous_name_is_what_opens(ref: KeyRef) -> None:
     index = legacy_index(ref)
-    index.load(Listing({"alice_zone": stat()}, {}))
+    index.load([Listing({"alice_zone": stat()}, {})])
     assert list(index.refs()) == [ref]
 
 
 def test_an_ambiguous_name_that_opens_as_nothing_is_a_stray() -> None:
     index = legacy_index(None)
-    index.load(Listing({"alice_zone": stat()}, {}))
+    index.load([Listing({"alice_zone": stat()}, {})])
     assert "opens as no legacy key" in index.strays["alice_zone"]
 
 
