@@ -12,8 +12,8 @@ from keyfs.broker.ring_cache import RingCache
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyNotFound
-from keyfs.layout.base import KeyRing, Layout, Slot
-from keyfs.store.base import BlobStat, Listing
+from keyfs.layout.base import KeyRing, Layout, Reading, Slot
+from keyfs.store.base import BlobStat, Page
 
 Prove = Callable[[str, tuple[Slot, ...]], Slot | None]
 Clients = Sequence[str | None]
@@ -62,11 +62,11 @@ class Index:
         self.strays: dict[str, str] = {}
         self.generation = 0  # grows with every change
 
-    def load(self, pages: Iterable[Listing]) -> None:
+    def load(self, pages: Iterable[Page]) -> None:
         """Forget everything and take what *pages* hold together. If they cannot be read, nothing changes."""
         self._take(*self._read(pages))
 
-    def reload(self, pages: Iterable[Listing]) -> set[Slot]:
+    def reload(self, pages: Iterable[Page]) -> set[Slot]:
         """As `load`; returns the places in rings that are not as they were."""
         before = self._sections
         after, strays = self._read(pages)
@@ -154,26 +154,30 @@ class Index:
     def __len__(self) -> int:
         return sum(len(section.rows) for section in list(self._sections.values()))
 
-    def _read(self, pages: Iterable[Listing]) -> tuple[dict[Purpose, _Section], dict[str, str]]:
+    def _read(self, pages: Iterable[Page]) -> tuple[dict[Purpose, _Section], dict[str, str]]:
         """What *pages* hold: rows, and strays."""
         sections: dict[Purpose, _Section] = {}
         strays: dict[str, str] = {}
         for page in pages:
             strays.update(page.strays)
-            for name, stat in page.blobs.items():
-                slot = self._slot(name, self._layout.slots(name))
-                if slot is None:
+            for name, facts in page.blobs.items():
+                reading = self._layout.reading(name) or self._proved(name)
+                if reading is None:
                     strays[name] = self._layout.stray_reason(name)
                     continue
-                purpose, client = slot.ref.purpose, slot.ref.client
-                section = sections.get(purpose)
+                section = sections.get(reading[0])
                 if section is None:
-                    section = sections[purpose] = _Section()
-                entry = self._packing.entry(slot, name, stat)
-                row = section.rows.get(client)
+                    section = sections[reading[0]] = _Section()
+                entry = self._packing.entry(reading, name, facts)
+                row = section.rows.get(reading[1])
                 if row != entry:  # a listing may name a blob twice
-                    section.rows[client] = entry if row is None else row + entry
+                    section.rows[reading[1]] = entry if row is None else row + entry
         return sections, strays
+
+    def _proved(self, name: str) -> Reading | None:
+        """What an ambiguous name is read as."""
+        slot = self._slot(name, self._layout.slots(name))
+        return None if slot is None else (slot.ref.purpose, slot.ref.client, slot.half, slot.stamp)
 
     def _take(self, sections: dict[Purpose, _Section], strays: dict[str, str]) -> None:
         self._sections, self.strays = sections, strays

@@ -9,9 +9,10 @@ from keyfs.core.names import KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
-from keyfs.layout.base import KeyRing, NewHalves, Part, RingPlaces, Slot
+from keyfs.layout.base import KeyRing, NewHalves, Part, Reading, RingPlaces, Slot, one_slot
 from keyfs.layout.v1_names import (
     history_directory,
+    modern_reading,
     public_name,
     secret_name,
     slots_of,
@@ -39,10 +40,13 @@ class LayoutV1:
         self._legacy = legacy
         self.purposes = tuple(p for p in PURPOSES if legacy or not p.is_legacy)
 
+    def reading(self, name: str) -> Reading | None:
+        """See `Layout.reading`: of modern names."""
+        return modern_reading(name)
+
     def slots(self, name: str) -> tuple[Slot, ...]:
         """See `Layout.slots`; legacy readings only in the legacy view."""
-        slots = slots_of(name)
-        return slots if self._legacy or not self.needs_proof(slots) else ()
+        return slots_of(name) if self._legacy else one_slot(modern_reading(name))
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
         """Modern names are one to one with keys; legacy ones, all readings of them, only opening can tell."""

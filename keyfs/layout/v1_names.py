@@ -3,13 +3,14 @@
 Source: Acra key store v1, "Files", "Listing and name parsing", "Is the mapping reversible?".
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from keyfs.core import purposes as p
 from keyfs.core.names import PUBLIC_SUFFIX, Half, KeyRef, is_client_id
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import is_stamp
-from keyfs.layout.base import Slot
+from keyfs.layout.base import Reading, Slot, one_slot
 
 HISTORY_SUFFIX: Final = ".old"
 
@@ -32,11 +33,7 @@ CLIENT_SUFFIXES: Final[dict[Purpose, str]] = {
     p.LEGACY_CONNECTOR: "",
 }
 
-_MODERN_GLOBALS: Final = tuple(item for item in GLOBAL_NAMES.items() if not item[0].is_legacy)
-_MODERN_SUFFIXES: Final = tuple(item for item in CLIENT_SUFFIXES.items() if not item[0].is_legacy)
-_LEGACY: Final = tuple(
-    item for item in (*GLOBAL_NAMES.items(), *CLIENT_SUFFIXES.items()) if item[0].is_legacy
-)
+_LEGACY: Final = tuple(purpose for purpose in (*GLOBAL_NAMES, *CLIENT_SUFFIXES) if purpose.is_legacy)
 
 
 def secret_name(ref: KeyRef) -> str:
@@ -63,22 +60,32 @@ def is_public(name: str) -> bool:
     return base.endswith((PUBLIC_SUFFIX, history)) or directory.endswith(history)
 
 
+def modern_reading(name: str) -> Reading | None:
+    """The key that a file of this name holds, as all of Acra's present tools read it; None for none.
+
+    A modern reading excludes every other one.
+    """
+    if "/" not in name:
+        return _modern_current(name)
+    directory, _, label = name.rpartition("/")
+    if not directory.endswith(HISTORY_SUFFIX):
+        return _modern_current(name)
+    current = _modern_current(directory.removesuffix(HISTORY_SUFFIX))
+    if current is None or not is_stamp(label):
+        return None
+    return (*current[:3], label)
+
+
 def slots_of(name: str) -> tuple[Slot, ...]:
     """Every key that a file of this name can hold, modern reading first; empty for none.
 
-    A modern reading excludes every other one. Legacy names are ambiguous: the caller has to try them.
+    Legacy names are ambiguous: the caller has to try them.
     """
-    directory, slash, label = name.rpartition("/")
-    if slash and directory.endswith(HISTORY_SUFFIX):
-        if not is_stamp(label):
-            return ()
-        current = _current_slots(directory.removesuffix(HISTORY_SUFFIX))
-        return tuple(Slot(slot.ref, slot.half, label) for slot in current)
-    return _current_slots(name)
+    return one_slot(modern_reading(name)) or _legacy_slots(name)
 
 
 def stray_reason(name: str, *, legacy: bool) -> str:
-    """Why a file that `slots_of` (with the given view) leaves out is no key."""
+    """Why a file that `one_slot` (with the given view) leaves out is no key."""
     directory, slash, label = name.rpartition("/")
     if slash and directory.endswith(HISTORY_SUFFIX) and not is_stamp(label):
         return "its name in a history directory is not a time stamp"
@@ -94,27 +101,54 @@ def is_leftover(name: str) -> bool:
     stripped = name.rstrip("0123456789")
     if stripped == name or "/" in stripped.removeprefix(".poison_key/"):
         return False
-    return any(not slot.ref.purpose.is_legacy for slot in _current_slots(stripped))
+    return _modern_current(stripped) is not None
 
 
-def _current_slots(name: str) -> tuple[Slot, ...]:
+def _modern_current(name: str) -> Reading | None:
+    found = _MODERN_GLOBALS.get(name)
+    if found is not None:
+        return found
+    for ending, size, purpose, half in _MODERN_ENDINGS:
+        if name.endswith(ending):
+            client = name[:-size]
+            return (purpose, client, half, None) if is_client_id(client) else None
+    return None
+
+
+def _legacy_slots(name: str) -> tuple[Slot, ...]:
+    directory, slash, label = name.rpartition("/")
+    if not slash or not directory.endswith(HISTORY_SUFFIX):
+        return tuple(_legacy_current(name, None))
+    return tuple(_legacy_current(directory.removesuffix(HISTORY_SUFFIX), label)) if is_stamp(label) else ()
+
+
+def _legacy_current(name: str, stamp: str | None) -> Iterator[Slot]:
     base = name.removesuffix(PUBLIC_SUFFIX)
     half = Half.SECRET if base == name else Half.PUBLIC
-    for readings in (_MODERN_GLOBALS, _MODERN_SUFFIXES):
-        for purpose, text in readings:
-            if base.endswith(text) and (slot := _reading(purpose, text, base, half)) is not None:
-                return (slot,)
-    legacy = (_reading(purpose, text, base, half) for purpose, text in _LEGACY)
-    return tuple(slot for slot in legacy if slot is not None)
+    for purpose in _LEGACY:
+        if half is Half.PUBLIC and not purpose.is_pair:
+            continue
+        suffix = GLOBAL_NAMES[purpose] if purpose.is_global else CLIENT_SUFFIXES[purpose]
+        client = base.removesuffix(suffix)
+        if base.endswith(suffix) and (not client if purpose.is_global else is_client_id(client)):
+            yield Slot(KeyRef(purpose, client or None), half, stamp)
 
 
-def _reading(purpose: Purpose, text: str, base: str, half: Half) -> Slot | None:
-    """*base* as the name of a key of this purpose; *text* is all of it, or how it ends."""
-    if half is Half.PUBLIC and not purpose.is_pair:
-        return None
-    if purpose.is_global:
-        return Slot(KeyRef(purpose, None), half, None) if base == text else None
-    client = base.removesuffix(text)
-    if not base.endswith(text) or not is_client_id(client):
-        return None
-    return Slot(KeyRef(purpose, client), half, None)
+def _halves(name: str, purpose: Purpose) -> list[tuple[str, Half]]:
+    public = [(name + PUBLIC_SUFFIX, Half.PUBLIC)] if purpose.is_pair else []
+    return [(name, Half.SECRET), *public]
+
+
+_MODERN_GLOBALS: Final[dict[str, Reading]] = {
+    whole: (purpose, None, half, None)
+    for purpose, name in GLOBAL_NAMES.items()
+    for whole, half in _halves(name, purpose)
+    if not purpose.is_legacy
+}
+# A name has at most one of these endings.
+_MODERN_ENDINGS: Final = tuple(
+    (ending, len(ending), purpose, half)
+    for purpose, suffix in CLIENT_SUFFIXES.items()
+    for ending, half in _halves(suffix, purpose)
+    if not purpose.is_legacy
+)

@@ -55,14 +55,22 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was found: blobs by name, and what is no blob with the reason why."""
+    """Everything found: blobs by name, and what is no blob with the reason why."""
 
     blobs: dict[str, BlobStat]
     strays: dict[str, str]
 
 
-Pages = Generator[Listing, None, None]
-"""Listings that come to one whole. Whoever does not read to the end has to close it."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing, with the facts as `keyfs.store.facts` packs them."""
+
+    blobs: dict[str, bytes]
+    strays: dict[str, str]
+
+
+Pages = Generator[Page, None, None]
+"""What comes to a whole listing. Whoever does not read to the end has to close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +229,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
-
-
-def whole(pages: Pages) -> Listing:
-    """What *pages* come to, with all their errors."""
-    listing = Listing({}, {})
-    for page in pages:
-        listing.blobs.update(page.blobs)
-        listing.strays.update(page.strays)
-    return listing
 
 
 def parent(name: str) -> str:

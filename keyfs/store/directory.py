@@ -12,14 +12,15 @@ from keyfs.store.base import (
     Blob,
     BlobStat,
     Listing,
+    Page,
     Pages,
     Replacement,
     beside_name,
     parent,
     parts_are_safe,
-    whole,
 )
 from keyfs.store.beside import LOCK_WAIT_S, Beside
+from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
     blob_stat,
@@ -228,7 +229,7 @@ class DirectoryStore:
             if root / name in self._apart:
                 continue
             if depth + 1 >= DEPTH_LIMIT:
-                yield Listing({}, {name: "directory too deep to hold keys"})
+                yield Page({}, {name: "directory too deep to hold keys"})
                 continue
             with suppress(FileNotFoundError):  # removed since its name was read
                 yield from self._walk(root, name)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from keyfs.errors import KeyNotFound, MaterialCorrupt
-from keyfs.store.base import Blob, BlobStat, Listing, Pages
+from keyfs.store.base import Blob, BlobStat, Page, Pages
+from keyfs.store.facts import DIGEST_SIZE, pack_digest
 
 DIRECTORY_MODE: Final = 0o700
 # What link(2) says where the medium has no hard links (FAT: EPERM, CIFS: EOPNOTSUPP, some FUSE file systems:
@@ -51,10 +52,13 @@ def blob_stat(facts: os.stat_result) -> BlobStat:
 
     The identity is a hash of them, because the index keeps a million of these.
     """
-    size, mtime_ns = facts.st_size, facts.st_mtime_ns
+    return BlobStat(facts.st_size, facts.st_mtime_ns, permissions(facts), _digest(facts).hex())
+
+
+def _digest(facts: os.stat_result) -> bytes:
     # A time may be anything that touch(1) can say, which is more than 64 bits; these tell any two apart.
-    packed = _IDENTITY.pack(facts.st_dev, facts.st_ino, mtime_ns & _64_BITS, size)
-    return BlobStat(size, mtime_ns, permissions(facts), blake2b(packed, digest_size=16).hexdigest())
+    packed = _IDENTITY.pack(facts.st_dev, facts.st_ino, facts.st_mtime_ns & _64_BITS, facts.st_size)
+    return blake2b(packed, digest_size=DIGEST_SIZE).digest()
 
 
 def permissions(facts: os.stat_result) -> int:
@@ -189,14 +193,16 @@ def files_in(path: Path, directory: str, subdirectories: list[str] | None = None
             yield _page(some, before, subdirectories)
 
 
-def _page(entries: Iterable[os.DirEntry[str]], before: str, subdirectories: list[str] | None) -> Listing:
-    page = Listing({}, {})
+def _page(entries: Iterable[os.DirEntry[str]], before: str, subdirectories: list[str] | None) -> Page:
+    page = Page({}, {})
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
             try:
-                page.blobs[before + entry.name] = blob_stat(entry.stat(follow_symlinks=False))
+                facts = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # renamed since: the watch tells
                 continue
+            told = pack_digest(facts.st_size, facts.st_mtime_ns, permissions(facts), _digest(facts))
+            page.blobs[before + entry.name] = told
         elif not entry.is_dir(follow_symlinks=False):
             page.strays[before + entry.name] = "not a regular file"
         elif subdirectories is not None:

@@ -16,12 +16,13 @@ from keyfs.store.base import (
     BlobStat,
     Changes,
     Listing,
+    Page,
     Pages,
     Replacement,
     Store,
     Watch,
-    whole,
 )
+from keyfs.store.facts import whole
 
 _NOTHING: Final = Changes(frozenset(), lost=False)
 _Value = TypeVar("_Value")
@@ -76,7 +77,7 @@ class JoinedStore:
             return
         with closing(annex.list_pages()) as pages:
             for page in pages:
-                yield Listing(_outer(page.blobs), _outer(page.strays))
+                yield Page(_outer(page.blobs), _outer(page.strays))
 
     def list_all(self) -> Listing:
         """See `Store.list_all`."""

@@ -11,7 +11,7 @@ unless `wait=N` in the URI has each write acknowledged only when N replicas have
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
@@ -19,13 +19,14 @@ from keyfs.store.base import (
     Blob,
     BlobStat,
     Listing,
+    Page,
     Pages,
     Replacement,
     beside_name,
     parent,
     parts_are_safe,
-    whole,
 )
+from keyfs.store.facts import unpack, whole
 from keyfs.store.redis_beside import RedisBeside
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
 from keyfs.store.redis_listing import PAGE_KEYS, Values, scanned, value_pages
@@ -33,7 +34,7 @@ from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
 from keyfs.store.redis_swap import fetch_each, swap
 from keyfs.store.redis_uri import RedisPlace
-from keyfs.store.redis_values import decode, encode, facts, plain
+from keyfs.store.redis_values import decode, encode, packed, plain
 from keyfs.store.redis_watch import RedisWatch
 
 Value = bytes | None | Exception
@@ -218,17 +219,24 @@ class RedisStore:
             raise KeyNotFound(f"{name!r} is not a blob's name")
         return self._prefix + os.fsencode(name)
 
-    def _page(self, found: Values) -> Listing:
-        page, begin = Listing({}, {}), len(self._prefix)
-        for key, value in found.items():
-            name = os.fsdecode(key[begin:])
+    def _page(self, found: Values) -> Page:
+        page, is_plain = Page({}, {}), self._is_plain
+        for name, value in zip(self._names(found), found.values(), strict=True):
             if not parts_are_safe(name):
                 page.strays[name] = "its name is not that of a blob"
             elif isinstance(value, bytes):
-                page.blobs[name] = self._stat(name, value)
+                page.blobs[name] = packed(value, is_plain=is_plain(name))
             elif value is not None:
                 page.strays[name] = "not a string in Redis"
         return page
+
+    def _names(self, keys: Collection[bytes]) -> list[str]:
+        """The names of the blobs under these keys."""
+        begin = len(os.fsdecode(self._prefix))
+        names = [name[begin:] for name in os.fsdecode(b"\0".join(keys)).split("\0")]
+        if len(names) != len(keys):  # a name has a NUL: it is a stray, but what is before it may be none
+            return [os.fsdecode(key)[begin:] for key in keys]
+        return names
 
     def _values(self, names: Iterable[str]) -> dict[str, Value]:
         """Each name's value, None, or an exception for what is no string."""
@@ -247,7 +255,7 @@ class RedisStore:
         return plain(value) if self._is_plain(name) else decode(name, value)
 
     def _stat(self, name: str, value: bytes) -> BlobStat:
-        return plain(value).stat if self._is_plain(name) else facts(value)
+        return unpack(packed(value, is_plain=self._is_plain(name)))
 
     def _encoded(self, name: str, data: bytes) -> bytes:
         return data if self._is_plain(name) else encode(data)

@@ -56,11 +56,11 @@ def told_apart(
     for index, kind in zip(absent, _types(client, [keys[index] for index in absent]), strict=True):
         if kind not in (b"none", b"string"):  # a string: it was made since
             values[index] = failure.ResponseError("WRONGTYPE")
-    for value in values:
-        if isinstance(value, Exception) and not is_wrong_type(value):
-            raise value
-        if not isinstance(value, bytes | Exception | None):
+    for value in [value for value in values if value is not None and type(value) is not bytes]:
+        if not isinstance(value, Exception):
             raise failure.InvalidResponse("its answer is no value")
+        if not is_wrong_type(value):
+            raise value
     return dict(zip(keys, values, strict=True))
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from keyfs.errors import MaterialCorrupt
 from keyfs.store.base import Blob, BlobStat
+from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
-_PADDINGS: Final = frozenset({0.0, 1.0, 2.0})
 MODE: Final = 0o600  # Redis has no permission bits; Acra pretends these, too
 
 
@@ -34,17 +34,17 @@ def decode(name: str, value: bytes) -> Blob:
     return plain(data)
 
 
-def facts(value: bytes) -> BlobStat:
-    """The facts about the blob in *value*, or about the value itself where it is no base64."""
-    data = _decoded(value)
+def packed(value: bytes, *, is_plain: bool) -> bytes:
+    """The facts about the blob in *value*; about the value itself where it is no base64."""
+    data = value if is_plain else _decoded(value)
     if data is None:
-        return undecodable(value)
-    return BlobStat(len(data), None, MODE, sha256(data).hexdigest()[:32])
+        return pack(undecodable(value))
+    return pack_digest(len(data), None, MODE, sha256(data).digest())
 
 
 def plain(data: bytes) -> Blob:
     """The blob in a value that Acra does not encode."""
-    return Blob(data, BlobStat(len(data), None, MODE, sha256(data).hexdigest()[:32]))
+    return Blob(data, BlobStat(len(data), None, MODE, sha256(data).hexdigest()[: 2 * DIGEST_SIZE]))
 
 
 def undecodable(value: bytes) -> BlobStat:
@@ -58,14 +58,11 @@ def _decoded(value: bytes) -> bytes | None:
         data = a2b_base64(value, strict_mode=True)
     except ValueError:
         return _decoded_lines(value)
-    # Python takes `AAAA====`, and Go does not.
-    padding = len(value) / 4 * 3 - len(data)
-    return data if padding in _PADDINGS else None
+    # Python takes `AAAA=` and `AAAA====`, too; Go does not.
+    return None if len(value) % 4 or value.endswith(b"===") else data
 
 
 def _decoded_lines(value: bytes) -> bytes | None:
     """As `_decoded`, where there may be ends of lines, which Go leaves out."""
     text = value.replace(b"\n", b"").replace(b"\r", b"")
-    if len(text) % 4 or not _BASE64.fullmatch(text):  # Python would take `AAAA=`
-        return None
-    return a2b_base64(text)
+    return a2b_base64(text) if len(text) % 4 == 0 and _BASE64.fullmatch(text) else None

@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Listing, Pages, Replacement, Store, Watch, whole
+from keyfs.store.base import Blob, BlobStat, Listing, Pages, Replacement, Store, Watch
+from keyfs.store.facts import whole
 
 T = TypeVar("T")
 Act = Callable[[], object]

@@ -10,13 +10,14 @@ from keyfs.store.base import (
     Blob,
     BlobStat,
     Listing,
+    Page,
     Pages,
     Replacement,
     beside_name,
     parent,
     parts_are_safe,
-    whole,
 )
+from keyfs.store.facts import pack, whole
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
@@ -40,11 +41,11 @@ class MemoryStore:
     def list_pages(self) -> Pages:
         """See `Store.list_pages`: three blobs in each part, so that tests see several."""
         with self._at() as blobs:
-            found = iter([(name, blob.stat) for name, blob in blobs.items()])
+            found = iter([(name, pack(blob.stat)) for name, blob in blobs.items()])
             strays = dict(self.medium.strays)
-        yield Listing({}, strays)
+        yield Page({}, strays)
         while part := dict(islice(found, 3)):
-            yield Listing(part, {})
+            yield Page(part, {})
 
     def list_all(self) -> Listing:
         """See `Store.list_all`."""

@@ -10,7 +10,8 @@ from keyfs.core.purposes import LEGACY_CONNECTOR, LEGACY_ZONE, STORAGE, STORAGE_
 from keyfs.errors import KeyNotFound
 from keyfs.layout.base import Slot
 from keyfs.layout.v1 import LayoutV1
-from keyfs.store.base import BlobStat, Listing
+from keyfs.store.base import BlobStat, Listing, Page
+from keyfs.store.facts import page_of
 
 ALICE, ALICE_SYM = KeyRef(STORAGE, "alice"), KeyRef(STORAGE_SYM, "alice")
 STAMP = "2026-11-24T02:46:25.5"
@@ -35,8 +36,12 @@ def new_index() -> Index:
 
 def loaded(*names: str) -> Index:
     index = new_index()
-    index.load([Listing({name: stat(name) for name in names}, {})])
+    index.load([paged({name: stat(name) for name in names}, {})])
     return index
+
+
+def paged(blobs: dict[str, BlobStat], strays: dict[str, str]) -> Page:
+    return page_of(Listing(blobs, strays))
 
 
 def view(index: Index) -> tuple[dict[KeyRef, list[str]], dict[str, str]]:
@@ -58,13 +63,13 @@ def test_a_listing_becomes_rings_and_strays() -> None:
 
 def test_what_the_store_calls_a_stray_stays_one() -> None:
     index = new_index()
-    index.load([Listing({}, {"link": "not a regular file"})])
+    index.load([paged({}, {"link": "not a regular file"})])
     assert index.strays == {"link": "not a regular file"}
 
 
 def test_a_second_listing_replaces_the_first() -> None:
     index = loaded("alice_storage", "notes_1.txt")
-    index.load([Listing({"alice_storage_sym": stat()}, {})])
+    index.load([paged({"alice_storage_sym": stat()}, {})])
     assert list(index.refs()) == [ALICE_SYM]
     assert not index.strays
 
@@ -92,7 +97,7 @@ def test_changes_one_by_one_come_to_what_a_listing_says(changes: list[tuple[str,
         if LayoutV1().slots(name) and view(index) != known:
             assert index.generation > before
     listed = new_index()
-    listed.load([Listing(blobs, {})])
+    listed.load([paged(blobs, {})])
     assert view(index) == view(listed)
 
 
@@ -143,13 +148,13 @@ def legacy_index(answer: KeyRef | None) -> Index:
 )
 def test_an_ambiguous_name_is_what_opens(ref: KeyRef) -> None:
     index = legacy_index(ref)
-    index.load([Listing({"alice_zone": stat()}, {})])
+    index.load([paged({"alice_zone": stat()}, {})])
     assert list(index.refs()) == [ref]
 
 
 def test_an_ambiguous_name_that_opens_as_nothing_is_a_stray() -> None:
     index = legacy_index(None)
-    index.load([Listing({"alice_zone": stat()}, {})])
+    index.load([paged({"alice_zone": stat()}, {})])
     assert "opens as no legacy key" in index.strays["alice_zone"]
 
 
