@@ -158,20 +158,21 @@ class Index:
         """What *pages* hold: rows, and strays."""
         sections: dict[Purpose, _Section] = {}
         strays: dict[str, str] = {}
+        read, pack = self._layout.reading, self._packing.entry
         for page in pages:
             strays.update(page.strays)
             for name, facts in page.blobs.items():
-                reading = self._layout.reading(name) or self._proved(name)
+                reading = read(name) or self._proved(name)
                 if reading is None:
                     strays[name] = self._layout.stray_reason(name)
                     continue
                 section = sections.get(reading[0])
                 if section is None:
                     section = sections[reading[0]] = _Section()
-                entry = self._packing.entry(reading, name, facts)
-                row = section.rows.get(reading[1])
-                if row != entry:  # a listing may name a blob twice
-                    section.rows[reading[1]] = entry if row is None else row + entry
+                entry = pack(reading, name, facts)
+                row = section.rows.setdefault(reading[1], entry)
+                if row is not entry and row != entry:  # a listing may name a blob twice
+                    section.rows[reading[1]] = row + entry
         return sections, strays
 
     def _proved(self, name: str) -> Reading | None:

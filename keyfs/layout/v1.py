@@ -9,7 +9,7 @@ from keyfs.core.names import KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
-from keyfs.layout.base import KeyRing, NewHalves, Part, Reading, RingPlaces, Slot, one_slot
+from keyfs.layout.base import KeyRing, NewHalves, Part, RingPlaces, Slot, one_slot
 from keyfs.layout.v1_names import (
     history_directory,
     modern_reading,
@@ -35,14 +35,11 @@ class LayoutV1:
     """The v1 layout; with *legacy*, keys of programs that Acra no longer ships are shown too."""
 
     name = "v1"
+    reading = staticmethod(modern_reading)
 
     def __init__(self, *, legacy: bool = False) -> None:
         self._legacy = legacy
         self.purposes = tuple(p for p in PURPOSES if legacy or not p.is_legacy)
-
-    def reading(self, name: str) -> Reading | None:
-        """See `Layout.reading`: of modern names."""
-        return modern_reading(name)
 
     def slots(self, name: str) -> tuple[Slot, ...]:
         """See `Layout.slots`; legacy readings only in the legacy view."""

@@ -65,15 +65,13 @@ def modern_reading(name: str) -> Reading | None:
 
     A modern reading excludes every other one.
     """
-    if "/" not in name:
-        return _modern_current(name)
-    directory, _, label = name.rpartition("/")
-    if not directory.endswith(HISTORY_SUFFIX):
-        return _modern_current(name)
-    current = _modern_current(directory.removesuffix(HISTORY_SUFFIX))
-    if current is None or not is_stamp(label):
-        return None
-    return (*current[:3], label)
+    if "/" in name:
+        return _modern_below(name)
+    for ending, size, purpose, half in _MODERN_ENDINGS:
+        if name.endswith(ending):
+            client = name[:-size]
+            return (purpose, client, half, None) if is_client_id(client) else None
+    return _MODERN_GLOBALS.get(name)
 
 
 def slots_of(name: str) -> tuple[Slot, ...]:
@@ -85,7 +83,7 @@ def slots_of(name: str) -> tuple[Slot, ...]:
 
 
 def stray_reason(name: str, *, legacy: bool) -> str:
-    """Why a file that `one_slot` (with the given view) leaves out is no key."""
+    """Why a file that `slots_of` (with the given view) leaves out is no key."""
     directory, slash, label = name.rpartition("/")
     if slash and directory.endswith(HISTORY_SUFFIX) and not is_stamp(label):
         return "its name in a history directory is not a time stamp"
@@ -101,18 +99,18 @@ def is_leftover(name: str) -> bool:
     stripped = name.rstrip("0123456789")
     if stripped == name or "/" in stripped.removeprefix(".poison_key/"):
         return False
-    return _modern_current(stripped) is not None
+    found = modern_reading(stripped)
+    return found is not None and found[3] is None
 
 
-def _modern_current(name: str) -> Reading | None:
-    found = _MODERN_GLOBALS.get(name)
-    if found is not None:
-        return found
-    for ending, size, purpose, half in _MODERN_ENDINGS:
-        if name.endswith(ending):
-            client = name[:-size]
-            return (purpose, client, half, None) if is_client_id(client) else None
-    return None
+def _modern_below(name: str) -> Reading | None:
+    """As `modern_reading`, of a name with a directory."""
+    directory, _, label = name.rpartition("/")
+    if not directory.endswith(HISTORY_SUFFIX):
+        return _MODERN_GLOBALS.get(name)
+    current = directory.removesuffix(HISTORY_SUFFIX)
+    found = _MODERN_GLOBALS.get(current) if "/" in current else modern_reading(current)
+    return (*found[:3], label) if found is not None and is_stamp(label) else None
 
 
 def _legacy_slots(name: str) -> tuple[Slot, ...]:
