@@ -1,19 +1,24 @@
 """The index: names to rings, kept true blob by blob, and only as new as it says."""
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyfs.broker.index import Index
 from keyfs.core.names import KeyRef
-from keyfs.core.purposes import LEGACY_CONNECTOR, LEGACY_ZONE, STORAGE, STORAGE_SYM
-from keyfs.errors import KeyNotFound
+from keyfs.core.purposes import AUDIT_LOG, LEGACY_CONNECTOR, LEGACY_ZONE, STORAGE, STORAGE_SYM
+from keyfs.errors import KeyNotFound, StoreUnavailable
 from keyfs.layout.base import Slot
 from keyfs.layout.v1 import LayoutV1
 from keyfs.store.base import BlobStat, Listing, Page
 from keyfs.store.facts import page_of
 
 ALICE, ALICE_SYM = KeyRef(STORAGE, "alice"), KeyRef(STORAGE_SYM, "alice")
+BOBBY = KeyRef(STORAGE, "bobby")
 STAMP = "2026-11-24T02:46:25.5"
 NAMES = [
     *("alice_storage", "alice_storage.pub", f"alice_storage.old/{STAMP}", f"alice_storage.pub.old/{STAMP}"),
@@ -131,6 +136,80 @@ def test_refs_can_be_those_of_one_purpose() -> None:
     index = loaded("alice_storage", "alice_storage_sym", "bobby_storage")
     assert set(index.refs(STORAGE)) == {ALICE, KeyRef(STORAGE, "bobby")}
     assert set(index.refs()) == {ALICE, ALICE_SYM, KeyRef(STORAGE, "bobby")}
+
+
+def test_clients_are_sorted_and_the_same_object_until_one_comes_or_goes() -> None:
+    index = loaded("bobby_storage", "alice_storage", "carol_storage_sym")
+    before = index.clients(STORAGE)
+    assert list(before) == ["alice", "bobby"]
+    index.apply("alice_storage", stat("2"))
+    index.apply(f"alice_storage.old/{STAMP}", stat("1"))
+    index.apply("carol_storage_sym", None)
+    assert index.clients(STORAGE) is before
+    index.apply("carol_storage", stat())
+    assert list(index.clients(STORAGE)) == ["alice", "bobby", "carol"]
+    index.apply("alice_storage", None)
+    index.apply(f"alice_storage.old/{STAMP}", None)
+    index.apply("aaron_storage", stat())
+    assert list(index.clients(STORAGE)) == ["aaron", "bobby", "carol"]
+    assert list(before) == ["alice", "bobby"], "who reads it may still do so"
+
+
+def test_a_key_without_a_client_is_in_its_purpose() -> None:
+    index = loaded("secure_log_key")
+    assert list(index.clients(AUDIT_LOG)) == [None]
+    assert list(index.refs(AUDIT_LOG)) == [KeyRef(AUDIT_LOG, None)]
+    assert list(index.clients(STORAGE)) == []
+
+
+def test_clients_that_come_while_others_are_put_in_order_are_not_forgotten() -> None:
+    """Readers take no lock: what a reader orders may be old when it is done, but is not kept then."""
+    index, stop = loaded("alice_storage"), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            index.clients(STORAGE)
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
+        try:
+            for number in range(2000):
+                index.apply(f"client-{number}_storage", stat())
+                assert f"client-{number}" in index.clients(STORAGE)
+        finally:
+            stop.set()
+        reading.result()
+
+
+def test_a_listing_that_breaks_off_changes_nothing() -> None:
+    index = loaded("alice_storage", "notes_1.txt")
+    known, generation = view(index), index.generation
+
+    def pages() -> Iterator[Page]:
+        yield paged({"bobby_storage": stat(), "notes_2.txt": stat()}, {"link": "not a regular file"})
+        raise StoreUnavailable("gone")
+
+    for take in (index.load, index.reload):
+        with pytest.raises(StoreUnavailable):
+            take(pages())
+    assert (view(index), index.generation) == (known, generation)
+
+
+def test_a_ring_that_a_new_listing_leaves_as_it_was_is_not_built_again() -> None:
+    index = loaded("alice_storage", "bobby_storage")
+    alice, bobby = index.ring(ALICE), index.ring(BOBBY)
+    index.reload([paged({"bobby_storage": stat("new"), "alice_storage": stat("alice_storage")}, {})])
+    assert index.ring(ALICE) is alice
+    assert index.ring(BOBBY) is not bobby
+
+
+def test_a_blob_that_is_listed_twice_is_what_it_was_last() -> None:
+    """SCAN may name a key twice."""
+    index, names = new_index(), ("alice_storage", "alice_storage.pub")
+    old, new = ({name: stat(identity) for name in names} for identity in ("old", "new"))
+    index.load([paged(old, {}), paged(old, {}), paged(new, {})])
+    assert index.blobs(ALICE) == new
+    assert len(index) == 1
 
 
 # --- names that only opening the blob tells apart ---
