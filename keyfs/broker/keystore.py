@@ -6,7 +6,7 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Final
 
 from keyfs.broker.index import Index
@@ -53,17 +53,17 @@ class KeyStore:
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
-        with self.mutex:
-            self.index.load(self.store.list_all())
+        with self.mutex, closing(self.store.list_pages()) as pages:
+            self.index.load(pages)
 
-    def reload(self) -> Collection[Slot]:
+    def reload(self) -> set[Slot]:
         """List everything again; returns the places in rings that are not as they were.
 
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
-        with self.mutex:
-            return self.index.reload(self.store.list_all())
+        with self.mutex, closing(self.store.list_pages()) as pages:
+            return self.index.reload(pages)
 
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
@@ -206,7 +206,7 @@ class KeyStore:
         changes = watch.take()
         if changes.lost or self.is_suspect:
             watch.renew()
-            changed = self.index.reload(self.store.list_all())
+            changed = self.reload()
             self.is_suspect = False
             return changed
         found = self.store.stat_many(changes.names)

@@ -16,7 +16,7 @@ LEVELS: Final = 3  # purpose, client, version
 CLIENT_ID_MIN: Final = 5
 CLIENT_ID_MAX: Final = 256
 _SHOWN_MAX: Final = 40  # characters of a wrong name that an error repeats
-_CLIENT_ID = re.compile(r"[A-Za-z0-9_\- ]+", re.ASCII)
+_CLIENT_ID = re.compile(rf"[A-Za-z0-9_\- ]{{{CLIENT_ID_MIN},{CLIENT_ID_MAX}}}", re.ASCII)
 _OWN_CLIENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -46,7 +46,7 @@ class KeyRef:
 
 def is_client_id(text: str) -> bool:
     """Whether Acra accepts *text* as a client id: 5 to 256 of A-Z a-z 0-9 `_` `-` and space."""
-    return CLIENT_ID_MIN <= len(text) <= CLIENT_ID_MAX and _CLIENT_ID.fullmatch(text) is not None
+    return _CLIENT_ID.fullmatch(text) is not None
 
 
 def check_client_id(text: str) -> str:

@@ -36,6 +36,10 @@ class Purpose:
     is_legacy: bool = False
     own: OwnSpec | None = None  # of a purpose that the operator declared
 
+    def __hash__(self) -> int:
+        """Of the name alone: every look at a key asks for it."""
+        return hash(self.name)
+
     @property
     def is_pair(self) -> bool:
         """Whether a version has a public half beside its private half."""

@@ -99,11 +99,21 @@ class RingPlaces:
     directories: tuple[str, ...]
 
 
+Reading = tuple[Purpose, str | None, Half, str | None]
+"""Purpose and client, half and stamp: a slot in its parts, because a listing has millions."""
+
+
 class Layout(Protocol):
     """Which blob holds which key."""
 
     name: str
     purposes: tuple[Purpose, ...]
+
+    def reading(self, name: str) -> Reading | None:
+        """The one slot of a blob of this name; None for a stray, and where several have to be tried.
+
+        A stamp is text that the name ends with, best; a client is text in it.
+        """
 
     def slots(self, name: str) -> tuple[Slot, ...]:
         """The keys that a blob of this name can hold, likeliest first; empty for a stray."""
@@ -159,3 +169,11 @@ class Layout(Protocol):
 
     def plan(self, ring: KeyRing, new: NewHalves, now_ns: int) -> tuple[Replacement, ...]:
         """The switches, in order, that make the given blobs the current version and archive the old one."""
+
+
+def one_slot(reading: Reading | None) -> tuple[Slot, ...]:
+    """The slot that was read, if one was."""
+    if reading is None:
+        return ()
+    purpose, client, half, stamp = reading
+    return (Slot(KeyRef(purpose, client), half, stamp),)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from keyfs.core.label import Label
 from keyfs.core.names import KeyRef
-from keyfs.layout.base import KeyRing, Layout, NewHalves, Part, RingPlaces, Slot
+from keyfs.layout.base import KeyRing, Layout, NewHalves, Part, Reading, RingPlaces, Slot
 from keyfs.store.base import ANNEX, BlobStat, Replacement
 
 
@@ -16,6 +16,10 @@ class JoinedLayout:
         self._annex = annex
         self.name = main.name
         self.purposes = (*main.purposes, *annex.purposes)
+
+    def reading(self, name: str) -> Reading | None:
+        """See `Layout.reading`."""
+        return self._named(name).reading(name)
 
     def slots(self, name: str) -> tuple[Slot, ...]:
         """See `Layout.slots`."""

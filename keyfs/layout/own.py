@@ -15,7 +15,7 @@ from keyfs.core.own import OwnKind, OwnSpec, is_own_name
 from keyfs.core.purposes import Purpose, Shape
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, is_stamp, parse_stamp
 from keyfs.errors import InvalidName
-from keyfs.layout.base import KeyRing, KeyVersion, NewHalves, Part, RingPlaces, Slot
+from keyfs.layout.base import KeyRing, KeyVersion, NewHalves, Part, Reading, RingPlaces, Slot, one_slot
 from keyfs.seal.cell import plaintext_size
 from keyfs.store.base import ANNEX, BlobStat, Replacement
 
@@ -41,13 +41,17 @@ class OwnLayout:
         self._known = {(purpose.name, purpose.is_global): purpose for purpose in purposes}
         self._undeclared = undeclared
 
-    def slots(self, name: str) -> tuple[Slot, ...]:
-        """See `Layout.slots`: at most one."""
+    def reading(self, name: str) -> Reading | None:
+        """See `Layout.reading`."""
         parts = name.removeprefix(ANNEX).split("/")
         if len(parts) != _LEVELS or not _is_version(parts[2]):
-            return ()
+            return None
         ref = self._ref(parts[0], parts[1])
-        return () if ref is None else (Slot(ref, Half.SECRET, parts[2]),)
+        return None if ref is None else (ref.purpose, ref.client, Half.SECRET, parts[2])
+
+    def slots(self, name: str) -> tuple[Slot, ...]:
+        """See `Layout.slots`: at most one."""
+        return one_slot(self.reading(name))
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
         """See `Layout.needs_proof`: a name is one key's."""

@@ -9,9 +9,10 @@ from keyfs.core.names import KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
-from keyfs.layout.base import KeyRing, NewHalves, Part, RingPlaces, Slot
+from keyfs.layout.base import KeyRing, NewHalves, Part, RingPlaces, Slot, one_slot
 from keyfs.layout.v1_names import (
     history_directory,
+    modern_reading,
     public_name,
     secret_name,
     slots_of,
@@ -34,6 +35,7 @@ class LayoutV1:
     """The v1 layout; with *legacy*, keys of programs that Acra no longer ships are shown too."""
 
     name = "v1"
+    reading = staticmethod(modern_reading)
 
     def __init__(self, *, legacy: bool = False) -> None:
         self._legacy = legacy
@@ -41,11 +43,11 @@ class LayoutV1:
 
     def slots(self, name: str) -> tuple[Slot, ...]:
         """See `Layout.slots`; legacy readings only in the legacy view."""
-        return tuple(s for s in slots_of(name) if self._legacy or not s.ref.purpose.is_legacy)
+        return slots_of(name) if self._legacy else one_slot(modern_reading(name))
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
-        """Modern names are one to one with keys; legacy ones only opening the blob can tell."""
-        return any(slot.ref.purpose.is_legacy for slot in slots)
+        """Modern names are one to one with keys; legacy ones, all readings of them, only opening can tell."""
+        return bool(slots) and slots[0].ref.purpose.is_legacy
 
     def stray_reason(self, name: str) -> str:
         """See `Layout.stray_reason`."""

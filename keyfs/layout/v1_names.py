@@ -3,14 +3,14 @@
 Source: Acra key store v1, "Files", "Listing and name parsing", "Is the mapping reversible?".
 """
 
-import functools
+from collections.abc import Iterator
 from typing import Final
 
 from keyfs.core import purposes as p
 from keyfs.core.names import PUBLIC_SUFFIX, Half, KeyRef, is_client_id
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import is_stamp
-from keyfs.layout.base import Slot
+from keyfs.layout.base import Reading, Slot, one_slot
 
 HISTORY_SUFFIX: Final = ".old"
 
@@ -32,6 +32,8 @@ CLIENT_SUFFIXES: Final[dict[Purpose, str]] = {
     p.LEGACY_ZONE: "_zone",
     p.LEGACY_CONNECTOR: "",
 }
+
+_LEGACY: Final = tuple(purpose for purpose in (*GLOBAL_NAMES, *CLIENT_SUFFIXES) if purpose.is_legacy)
 
 
 def secret_name(ref: KeyRef) -> str:
@@ -58,18 +60,26 @@ def is_public(name: str) -> bool:
     return base.endswith((PUBLIC_SUFFIX, history)) or directory.endswith(history)
 
 
+def modern_reading(name: str) -> Reading | None:
+    """The key that a file of this name holds, as all of Acra's present tools read it; None for none.
+
+    A modern reading excludes every other one.
+    """
+    if "/" in name:
+        return _modern_below(name)
+    for ending, size, purpose, half in _MODERN_ENDINGS:
+        if name.endswith(ending):
+            client = name[:-size]
+            return (purpose, client, half, None) if is_client_id(client) else None
+    return _MODERN_GLOBALS.get(name)
+
+
 def slots_of(name: str) -> tuple[Slot, ...]:
     """Every key that a file of this name can hold, modern reading first; empty for none.
 
-    A modern reading excludes every other one. Legacy names are ambiguous: the caller has to try them.
+    Legacy names are ambiguous: the caller has to try them.
     """
-    directory, slash, label = name.rpartition("/")
-    if slash and directory.endswith(HISTORY_SUFFIX):
-        if not is_stamp(label):
-            return ()
-        current = _current_slots(directory.removesuffix(HISTORY_SUFFIX))
-        return tuple(Slot(slot.ref, slot.half, label) for slot in current)
-    return _current_slots(name)
+    return one_slot(modern_reading(name)) or _legacy_slots(name)
 
 
 def stray_reason(name: str, *, legacy: bool) -> str:
@@ -89,29 +99,54 @@ def is_leftover(name: str) -> bool:
     stripped = name.rstrip("0123456789")
     if stripped == name or "/" in stripped.removeprefix(".poison_key/"):
         return False
-    return any(not slot.ref.purpose.is_legacy for slot in _current_slots(stripped))
+    found = modern_reading(stripped)
+    return found is not None and found[3] is None
 
 
-@functools.lru_cache(maxsize=4096)  # asked once more for each version in a history
-def _current_slots(name: str) -> tuple[Slot, ...]:
+def _modern_below(name: str) -> Reading | None:
+    """As `modern_reading`, of a name with a directory."""
+    directory, _, label = name.rpartition("/")
+    if not directory.endswith(HISTORY_SUFFIX):
+        return _MODERN_GLOBALS.get(name)
+    current = directory.removesuffix(HISTORY_SUFFIX)
+    found = _MODERN_GLOBALS.get(current) if "/" in current else modern_reading(current)
+    return (*found[:3], label) if found is not None and is_stamp(label) else None
+
+
+def _legacy_slots(name: str) -> tuple[Slot, ...]:
+    directory, slash, label = name.rpartition("/")
+    if not slash or not directory.endswith(HISTORY_SUFFIX):
+        return tuple(_legacy_current(name, None))
+    return tuple(_legacy_current(directory.removesuffix(HISTORY_SUFFIX), label)) if is_stamp(label) else ()
+
+
+def _legacy_current(name: str, stamp: str | None) -> Iterator[Slot]:
     base = name.removesuffix(PUBLIC_SUFFIX)
     half = Half.SECRET if base == name else Half.PUBLIC
-    readings = [
-        slot
-        for purpose in (*GLOBAL_NAMES, *CLIENT_SUFFIXES)
-        if (slot := _reading(purpose, base, half)) is not None
-    ]
-    modern = [slot for slot in readings if not slot.ref.purpose.is_legacy]
-    return tuple(modern[:1] or readings)
+    for purpose in _LEGACY:
+        if half is Half.PUBLIC and not purpose.is_pair:
+            continue
+        suffix = GLOBAL_NAMES[purpose] if purpose.is_global else CLIENT_SUFFIXES[purpose]
+        client = base.removesuffix(suffix)
+        if base.endswith(suffix) and (not client if purpose.is_global else is_client_id(client)):
+            yield Slot(KeyRef(purpose, client or None), half, stamp)
 
 
-def _reading(purpose: Purpose, base: str, half: Half) -> Slot | None:
-    if half is Half.PUBLIC and not purpose.is_pair:
-        return None
-    if purpose.is_global:
-        return Slot(KeyRef(purpose, None), half, None) if base == GLOBAL_NAMES[purpose] else None
-    suffix = CLIENT_SUFFIXES[purpose]
-    client = base.removesuffix(suffix)
-    if not base.endswith(suffix) or not is_client_id(client):
-        return None
-    return Slot(KeyRef(purpose, client), half, None)
+def _halves(name: str, purpose: Purpose) -> list[tuple[str, Half]]:
+    public = [(name + PUBLIC_SUFFIX, Half.PUBLIC)] if purpose.is_pair else []
+    return [(name, Half.SECRET), *public]
+
+
+_MODERN_GLOBALS: Final[dict[str, Reading]] = {
+    whole: (purpose, None, half, None)
+    for purpose, name in GLOBAL_NAMES.items()
+    for whole, half in _halves(name, purpose)
+    if not purpose.is_legacy
+}
+# A name has at most one of these endings.
+_MODERN_ENDINGS: Final = tuple(
+    (ending, len(ending), purpose, half)
+    for purpose, suffix in CLIENT_SUFFIXES.items()
+    for ending, half in _halves(suffix, purpose)
+    if not purpose.is_legacy
+)

@@ -4,7 +4,7 @@ A name is relative and has one to three parts joined by `/`; no part is empty, `
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,6 +17,7 @@ TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside", "own", "own.key
 """What lies beside a store already, where `write_beside` puts things."""
 ANNEX: Final = "own//"
 """How the names in a store that was joined to another one begin: no name of the other has an empty part."""
+_NO_PARTS: Final = frozenset({"", ".", ".."})
 _BESIDE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,63}", re.ASCII)
 
 
@@ -58,6 +59,18 @@ class Listing:
 
     blobs: dict[str, BlobStat]
     strays: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing, with the facts as `keyfs.store.facts` packs them."""
+
+    blobs: dict[str, bytes]
+    strays: dict[str, str]
+
+
+Pages = Generator[Page, None, None]
+"""What comes to a whole listing. Whoever does not read to the end has to close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +123,15 @@ class Store(Protocol):
     def describe(self) -> str:
         """The store's URI without passwords, for status and logs."""
 
+    def list_pages(self) -> Pages:
+        """Everything in the store, in parts of which none takes much memory; that may be millions of blobs.
+
+        What is there all the time is in one of them, or in several: then the last one counts. Meanwhile
+        anything may be asked of the store. What is wrong with it is raised when a part is asked for.
+        """
+
     def list_all(self) -> Listing:
-        """Everything in the store."""
+        """All of `list_pages` at once."""
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """The blobs directly in *directory*, by full name; empty when there is no such directory."""
@@ -218,8 +238,10 @@ def parent(name: str) -> str:
 
 def parts_are_safe(name: str) -> bool:
     """Whether *name* obeys the form that this module's first lines state."""
+    if "/" not in name:
+        return "\0" not in name and name not in _NO_PARTS
     parts = name.split("/")
-    return "\0" not in name and len(parts) <= DEPTH_LIMIT and not {"", ".", ".."}.intersection(parts)
+    return "\0" not in name and len(parts) <= DEPTH_LIMIT and not _NO_PARTS.intersection(parts)
 
 
 def beside_name(name: str) -> str:

@@ -12,12 +12,15 @@ from keyfs.store.base import (
     Blob,
     BlobStat,
     Listing,
+    Page,
+    Pages,
     Replacement,
     beside_name,
     parent,
     parts_are_safe,
 )
 from keyfs.store.beside import LOCK_WAIT_S, Beside
+from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
     blob_stat,
@@ -80,20 +83,22 @@ class DirectoryStore:
         split = "" if self._public_root == self._root else f"?public={self._public_root}"
         return f"dir:{self._root}{split}"
 
-    def list_all(self) -> Listing:
-        """See `Store.list_all`. Symbolic links, sockets and the like are strays, never followed."""
-        listing = Listing({}, {})
+    def list_pages(self) -> Pages:
+        """See `Store.list_pages`. Symbolic links, sockets and the like are strays, never followed."""
         for root in self._roots():
             with self._medium(f"list {root}"):
-                self._walk(root, "", listing)
-        return listing
+                yield from self._walk(root, "")
+
+    def list_all(self) -> Listing:
+        """See `Store.list_all`."""
+        return whole(self.list_pages())
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""
         path = self._path(directory)
         try:
             with self._medium(f"list {directory}"):
-                return {name: blob_stat(facts) for name, facts in files_in(path, directory, {})}
+                return whole(files_in(path, directory)).blobs
         except KeyNotFound:
             return {}
 
@@ -212,22 +217,22 @@ class DirectoryStore:
                 raise StoreUnavailable(f"the key store {gone[0]} is gone") from None
             raise
 
-    def _walk(self, root: Path, directory: str, listing: Listing) -> None:
+    def _walk(self, root: Path, directory: str) -> Pages:
         depth = directory.count("/") + 1 if directory else 0
         subdirectories: list[str] = []
-        for name, facts in files_in(root / directory, directory, listing.strays, subdirectories):
-            if self._is_misplaced(root, name):
-                listing.strays[name] = "private and public keys are split, and this one is in the wrong place"
-            else:
-                listing.blobs[name] = blob_stat(facts)
+        for page in files_in(root / directory, directory, subdirectories):
+            for name in [name for name in page.blobs if self._is_misplaced(root, name)]:
+                page.strays[name] = "private and public keys are split, and this one is in the wrong place"
+                del page.blobs[name]
+            yield page
         for name in subdirectories:
             if root / name in self._apart:
                 continue
             if depth + 1 >= DEPTH_LIMIT:
-                listing.strays[name] = "directory too deep to hold keys"
+                yield Page({}, {name: "directory too deep to hold keys"})
                 continue
             with suppress(FileNotFoundError):  # removed since its name was read
-                self._walk(root, name, listing)
+                yield from self._walk(root, name)
 
     def _is_misplaced(self, root: Path, name: str) -> bool:
         split = self._public_root != self._root

@@ -4,14 +4,17 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from keyfs.errors import KeyNotFound, MaterialCorrupt
-from keyfs.store.base import Blob, BlobStat
+from keyfs.store.base import Blob, BlobStat, Page, Pages
+from keyfs.store.facts import DIGEST_SIZE, pack_digest
 
 DIRECTORY_MODE: Final = 0o700
 # What link(2) says where the medium has no hard links (FAT: EPERM, CIFS: EOPNOTSUPP, some FUSE file systems:
@@ -19,6 +22,9 @@ DIRECTORY_MODE: Final = 0o700
 NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 # Far above any key file; a larger one is not a key and is not loaded into memory.
 SIZE_LIMIT: Final = 1 << 20
+_IDENTITY: Final = struct.Struct("<4Q")
+_64_BITS: Final = (1 << 64) - 1
+PAGE_FILES: Final = 1000  # in one part of a listing
 _AT_FDCWD: Final = -100  # linux/fcntl.h
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
 # What renameat2(2) says where the file system, or the kernel, exchanges no files.
@@ -42,9 +48,17 @@ def owner_to_give(root: Path) -> Owner | None:
 
 
 def blob_stat(facts: os.stat_result) -> BlobStat:
-    """The facts of a regular file. A hard link has the same identity, a rewritten file another."""
-    identity = f"{facts.st_dev:x}:{facts.st_ino:x}:{facts.st_mtime_ns:x}:{facts.st_size:x}"
-    return BlobStat(facts.st_size, facts.st_mtime_ns, permissions(facts), identity)
+    """The facts of a regular file. A hard link has the same identity, a rewritten file another.
+
+    The identity is a hash of them, because the index keeps a million of these.
+    """
+    return BlobStat(facts.st_size, facts.st_mtime_ns, permissions(facts), _digest(facts).hex())
+
+
+def _digest(facts: os.stat_result) -> bytes:
+    # A time may be anything that touch(1) can say, which is more than 64 bits; these tell any two apart.
+    packed = _IDENTITY.pack(facts.st_dev, facts.st_ino, facts.st_mtime_ns & _64_BITS, facts.st_size)
+    return blake2b(packed, digest_size=DIGEST_SIZE).digest()
 
 
 def permissions(facts: os.stat_result) -> int:
@@ -165,26 +179,35 @@ def exchange(path: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code), str(other))
 
 
-def files_in(
-    path: Path, directory: str, strays: dict[str, str], subdirectories: list[str] | None = None
-) -> Iterator[tuple[str, os.stat_result]]:
+def files_in(path: Path, directory: str, subdirectories: list[str] | None = None) -> Pages:
     """The regular files in a directory that is called *directory* in names, with their facts.
 
-    What is neither file nor directory goes to *strays*, with the reason; directories to *subdirectories*.
+    What is neither file nor directory is a stray; directories go to *subdirectories*.
 
     Raises:
         OSError: as opendir(3) and stat(2).
     """
+    before = f"{directory}/" if directory else ""
     with os.scandir(path) as entries:
-        found = [(f"{directory}/{entry.name}" if directory else entry.name, entry) for entry in entries]
-    for name, entry in found:
+        while some := list(islice(entries, PAGE_FILES)):
+            yield _page(some, before, subdirectories)
+
+
+def _page(entries: Iterable[os.DirEntry[str]], before: str, subdirectories: list[str] | None) -> Page:
+    page = Page({}, {})
+    for entry in entries:
         if entry.is_file(follow_symlinks=False):
-            with suppress(FileNotFoundError):  # renamed between scandir and stat: the watch tells
-                yield name, entry.stat(follow_symlinks=False)
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # renamed since: the watch tells
+                continue
+            told = pack_digest(facts.st_size, facts.st_mtime_ns, permissions(facts), _digest(facts))
+            page.blobs[before + entry.name] = told
         elif not entry.is_dir(follow_symlinks=False):
-            strays[name] = "not a regular file"
+            page.strays[before + entry.name] = "not a regular file"
         elif subdirectories is not None:
-            subdirectories.append(name)
+            subdirectories.append(before + entry.name)
+    return page
 
 
 def has_copy(directory: Path, blob: Blob) -> bool:

@@ -6,11 +6,23 @@ locks it to write.
 
 import select
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Final, Protocol, TypeVar
 
 from keyfs.errors import KeyfsError, KeyNotFound
-from keyfs.store.base import ANNEX, Blob, BlobStat, Changes, Listing, Replacement, Store, Watch
+from keyfs.store.base import (
+    ANNEX,
+    Blob,
+    BlobStat,
+    Changes,
+    Listing,
+    Page,
+    Pages,
+    Replacement,
+    Store,
+    Watch,
+)
+from keyfs.store.facts import whole
 
 _NOTHING: Final = Changes(frozenset(), lost=False)
 _Value = TypeVar("_Value")
@@ -56,13 +68,20 @@ class JoinedStore:
         self.write_beside = main.write_beside
         self.append_beside = main.append_beside
 
+    def list_pages(self) -> Pages:
+        """See `Store.list_pages`: first the main part's, then the annex's."""
+        with closing(self._main.list_pages()) as pages:
+            yield from pages
+        annex = self._annex.find()
+        if annex is None:
+            return
+        with closing(annex.list_pages()) as pages:
+            for page in pages:
+                yield Page(_outer(page.blobs), _outer(page.strays))
+
     def list_all(self) -> Listing:
         """See `Store.list_all`."""
-        listing, annex = self._main.list_all(), self._annex.find()
-        if annex is None:
-            return listing
-        more = annex.list_all()
-        return Listing(listing.blobs | _outer(more.blobs), listing.strays | _outer(more.strays))
+        return whole(self.list_pages())
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""

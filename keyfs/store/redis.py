@@ -11,22 +11,31 @@ unless `wait=N` in the URI has each write acknowledged only when N replicas have
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
+from keyfs.store.base import (
+    Blob,
+    BlobStat,
+    Listing,
+    Page,
+    Pages,
+    Replacement,
+    beside_name,
+    parent,
+    parts_are_safe,
+)
+from keyfs.store.facts import unpack, whole
 from keyfs.store.redis_beside import RedisBeside
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
+from keyfs.store.redis_listing import PAGE_KEYS, Values, scanned, value_pages
 from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
 from keyfs.store.redis_swap import fetch_each, swap
 from keyfs.store.redis_uri import RedisPlace
-from keyfs.store.redis_values import decode, encode, plain, undecodable
+from keyfs.store.redis_values import decode, encode, packed, plain
 from keyfs.store.redis_watch import RedisWatch
-
-CHUNK: Final = 1000  # keys in one round trip
 
 Value = bytes | None | Exception
 
@@ -80,23 +89,21 @@ class RedisStore:
         """The URI without a password."""
         return self._place.describe()
 
+    def list_pages(self) -> Pages:
+        """See `Store.list_pages`. The values are fetched: asking for their lengths costs more."""
+        with translated("list the key store"), closing(value_pages(self._client, self._prefix)) as pages:
+            for found in pages:
+                yield self._page(found)
+
     def list_all(self) -> Listing:
-        """See `Store.list_all`. The values are fetched: asking for their lengths costs more."""
-        listing = Listing({}, {})
-        names = self._scan(self._prefix)
-        for name, value in self._values(name for name in names if parts_are_safe(name)).items():
-            if isinstance(value, bytes):
-                listing.blobs[name] = self._stat(name, value)
-            elif value is not None:
-                listing.strays[name] = "not a string in Redis"
-        listing.strays.update(
-            (name, "its name is not that of a blob") for name in names if not parts_are_safe(name)
-        )
-        return listing
+        """See `Store.list_all`."""
+        return whole(self.list_pages())
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""
-        names = self._scan(self._key(directory) + b"/")
+        begin = self._key(directory) + b"/"
+        with translated("list the key store"):
+            names = {os.fsdecode(key.removeprefix(self._prefix)) for key in scanned(self._client, begin)}
         return self.stat_many(name for name in names if parts_are_safe(name) and parent(name) == directory)
 
     def stat(self, name: str) -> BlobStat | None:
@@ -212,11 +219,24 @@ class RedisStore:
             raise KeyNotFound(f"{name!r} is not a blob's name")
         return self._prefix + os.fsencode(name)
 
-    def _scan(self, begin: bytes) -> list[str]:
-        """The names whose keys begin like that, in order. Every key of the database is looked at."""
-        with translated("list the key store"):
-            found = set(self._client.scan_iter(match=_escaped(begin) + b"*", count=CHUNK))
-        return sorted(os.fsdecode(key.removeprefix(self._prefix)) for key in found)
+    def _page(self, found: Values) -> Page:
+        page, is_plain = Page({}, {}), self._is_plain
+        for name, value in zip(self._names(found), found.values(), strict=True):
+            if not parts_are_safe(name):
+                page.strays[name] = "its name is not that of a blob"
+            elif isinstance(value, bytes):
+                page.blobs[name] = packed(value, is_plain=is_plain(name))
+            elif value is not None:
+                page.strays[name] = "not a string in Redis"
+        return page
+
+    def _names(self, keys: Collection[bytes]) -> list[str]:
+        """The names of the blobs under these keys."""
+        begin = len(os.fsdecode(self._prefix))
+        names = [name[begin:] for name in os.fsdecode(b"\0".join(keys)).split("\0")]
+        if len(names) != len(keys):  # a name has a NUL: it is a stray, but what is before it may be none
+            return [os.fsdecode(key)[begin:] for key in keys]
+        return names
 
     def _values(self, names: Iterable[str]) -> dict[str, Value]:
         """Each name's value, None, or an exception for what is no string."""
@@ -235,20 +255,12 @@ class RedisStore:
         return plain(value) if self._is_plain(name) else decode(name, value)
 
     def _stat(self, name: str, value: bytes) -> BlobStat:
-        try:
-            return self._blob(name, value).stat
-        except MaterialCorrupt:
-            return undecodable(value)
+        return unpack(packed(value, is_plain=self._is_plain(name)))
 
     def _encoded(self, name: str, data: bytes) -> bytes:
         return data if self._is_plain(name) else encode(data)
 
 
-def _escaped(text: bytes) -> bytes:
-    """*text* as a pattern that matches only itself (Redis SCAN, MATCH)."""
-    return b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^\\-" else bytes([byte]) for byte in text)
-
-
 def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
-    for start in range(0, len(keys), CHUNK):
-        yield keys[start : start + CHUNK]
+    for start in range(0, len(keys), PAGE_KEYS):
+        yield keys[start : start + PAGE_KEYS]

@@ -44,15 +44,23 @@ def fetch_each(client: Client, keys: Sequence[bytes]) -> dict[bytes, bytes | Exc
         values = pipe.execute(raise_on_error=False)
     else:
         values = client.mget(keys) if keys else []
-        absent = [index for index, value in enumerate(values) if value is None]
-        for index, kind in zip(absent, _types(client, [keys[index] for index in absent]), strict=True):
-            if kind not in (b"none", b"string"):  # a string: it was made since
-                values[index] = failure.ResponseError("WRONGTYPE")
-    for value in values:
-        if isinstance(value, Exception) and not is_wrong_type(value):
-            raise value
-        if not isinstance(value, bytes | Exception | None):
+    return told_apart(client, keys, values)
+
+
+def told_apart(
+    client: Client, keys: Sequence[bytes], values: list[Any]
+) -> dict[bytes, bytes | Exception | None]:
+    """What MGET, or GETs in a pipeline, answered; an exception for what is no string."""
+    # In a cluster a GET of what is no string was refused; MGET calls it absent.
+    absent = [] if is_cluster(client) else [index for index, value in enumerate(values) if value is None]
+    for index, kind in zip(absent, _types(client, [keys[index] for index in absent]), strict=True):
+        if kind not in (b"none", b"string"):  # a string: it was made since
+            values[index] = failure.ResponseError("WRONGTYPE")
+    for value in [value for value in values if value is not None and type(value) is not bytes]:
+        if not isinstance(value, Exception):
             raise failure.InvalidResponse("its answer is no value")
+        if not is_wrong_type(value):
+            raise value
     return dict(zip(keys, values, strict=True))
 
 
@@ -184,6 +192,8 @@ def _ask(connection: Any, commands: Sequence[Command]) -> list[Any]:  # noqa: AN
 
 
 def _types(client: Client, keys: Sequence[bytes]) -> list[bytes]:
+    if not keys:
+        return []
     pipe = client.pipeline(transaction=False)
     for key in keys:
         pipe.type(key)

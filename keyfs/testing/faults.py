@@ -3,11 +3,12 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, Store, Watch
+from keyfs.store.base import Blob, BlobStat, Listing, Pages, Replacement, Store, Watch
+from keyfs.store.facts import whole
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -79,9 +80,17 @@ class FaultyStore:
         """See `Store.describe`."""
         return self._store.describe()
 
+    def list_pages(self) -> Pages:
+        """See `Store.list_pages`; it acts before the first part and after the last."""
+        number = self._count("list_pages")
+        self._act(self._before, "list_pages", number)
+        with closing(self._store.list_pages()) as pages:
+            yield from pages
+        self._act(self._after, "list_pages", number)
+
     def list_all(self) -> Listing:
         """See `Store.list_all`."""
-        return self._pass("list_all", self._store.list_all)
+        return whole(self.list_pages())
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""

@@ -3,9 +3,21 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
+from keyfs.store.base import (
+    Blob,
+    BlobStat,
+    Listing,
+    Page,
+    Pages,
+    Replacement,
+    beside_name,
+    parent,
+    parts_are_safe,
+)
+from keyfs.store.facts import pack, whole
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
@@ -26,10 +38,18 @@ class MemoryStore:
         """`memory:`."""
         return "memory:"
 
+    def list_pages(self) -> Pages:
+        """See `Store.list_pages`: three blobs in each part, so that tests see several."""
+        with self._at() as blobs:
+            found = iter([(name, pack(blob.stat)) for name, blob in blobs.items()])
+            strays = dict(self.medium.strays)
+        yield Page({}, strays)
+        while part := dict(islice(found, 3)):
+            yield Page(part, {})
+
     def list_all(self) -> Listing:
         """See `Store.list_all`."""
-        with self._at() as blobs:
-            return Listing({name: blob.stat for name, blob in blobs.items()}, dict(self.medium.strays))
+        return whole(self.list_pages())
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """See `Store.list_under`."""

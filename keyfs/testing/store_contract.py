@@ -19,13 +19,14 @@ import pytest
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
 from keyfs.store.base import Listing, Replacement, Store
+from keyfs.testing.listing_contract import ListingContract
 from keyfs.testing.name_contract import NameContract
 from keyfs.testing.rewrite_contract import RewriteContract
 from keyfs.testing.store_steps import MTIME_NS, contents, delete, put, rewrite, set_aside, while_writing
 from keyfs.testing.watch_contract import WatchContract
 
 
-class StoreContract(NameContract, RewriteContract, WatchContract):
+class StoreContract(ListingContract, NameContract, RewriteContract, WatchContract):
     """Named blobs on one medium."""
 
     passwords: ClassVar[tuple[str, ...]] = ()
@@ -97,43 +98,6 @@ class StoreContract(NameContract, RewriteContract, WatchContract):
                 put(other, "key", value)
 
         while_writing(write, read)
-
-    def test_a_listing_is_complete(self, store: Store) -> None:
-        """Blobs at every depth, each by its full name, and nothing else."""
-        names = {"key", "key.pub", "key.old/1", "key.pub.old/1", ".deep/key", ".deep/key.old/1"}
-        for name in names:
-            put(store, name, b"0")
-        listing = store.list_all()
-        assert set(listing.blobs) == names
-        assert not listing.strays
-
-    def test_a_listing_survives_writers(self, store: Store, other: Store) -> None:
-        """What nobody touches is in every listing, and nothing temporary ever is."""
-        for number in range(10):
-            put(store, f"still-{number}", b"0")
-        still = set(store.list_all().blobs)
-        allowed = still | {"key", "key.pub", "key.old/1", "fleeting"}
-
-        def write() -> None:
-            for number in range(10):
-                put(other, "key", bytes([number]))
-                put(other, "fleeting", b"1", None)
-                delete(other, "fleeting")
-
-        def look() -> None:
-            listing = store.list_all()
-            assert still <= set(listing.blobs) <= allowed
-            assert not listing.strays
-
-        while_writing(write, look)
-
-    def test_one_directory_is_listed_alone(self, store: Store) -> None:
-        """Only the blobs directly in it, by their full names."""
-        for name in ("key", "key.old/1", "key.old/2", "key.older/3", ".deep/key", ".deep/key.old/1"):
-            put(store, name, b"0")
-        assert set(store.list_under("key.old")) == {"key.old/1", "key.old/2"}
-        assert set(store.list_under(".deep")) == {".deep/key"}
-        assert store.list_under("absent") == store.list_under("key") == {}
 
     # --- superseding ---
 
@@ -264,6 +228,7 @@ class StoreContract(NameContract, RewriteContract, WatchContract):
         self.take_away(tmp_path)
         calls: list[Callable[[], object]] = [
             store.list_all,
+            lambda: next(store.list_pages()),
             lambda: store.list_under("key.old"),
             lambda: store.stat("key"),
             lambda: store.get("key"),

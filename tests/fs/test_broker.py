@@ -160,7 +160,7 @@ async def test_news_that_could_not_be_taken_in_are_not_forgotten(
     before = await read(broker, SYM)
     outside.writer.rotate(STORAGE_SYM)
     keys.store.before("stat", failing(error), None)
-    keys.store.before("list_all", failing(error), None)
+    keys.store.before("list_pages", failing(error), None)
     for _ in range(2):
         assert await read(broker, SYM) == before
     assert b"state: stale since" in await read(broker, control_node("status"))
@@ -174,7 +174,7 @@ async def test_news_that_could_not_be_taken_in_are_not_forgotten(
 async def test_following_goes_on_when_the_store_is_away(
     broker: KeyBroker, keys: Keys, watch: Watch, outside: Keys, mock_clock: trio.testing.MockClock
 ) -> None:
-    for method in ("stat", "list_all"):
+    for method in ("stat", "list_pages"):
         keys.store.before(method, failing(StoreUnavailable("away")), None)
 
     async def until(state: bytes) -> None:

@@ -147,7 +147,7 @@ async def test_what_there_is_not_is_answered_from_memory(
     kernel: Kernel, keys: Keys, name: bytes, answer: str
 ) -> None:
     inode = await kernel.inode("storage/alice/current")
-    for method in ("get", "get_many", "stat", "stat_many", "list_all", "now_ns"):
+    for method in ("get", "get_many", "stat", "stat_many", "list_pages", "now_ns"):
         keys.store.before(method, failing(StoreUnavailable("the store is away")), None)
     with refused(answer):
         await kernel.operations.getxattr(inode, name, kernel.ctx)

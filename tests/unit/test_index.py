@@ -1,18 +1,24 @@
 """The index: names to rings, kept true blob by blob, and only as new as it says."""
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyfs.broker.index import Index
 from keyfs.core.names import KeyRef
-from keyfs.core.purposes import LEGACY_CONNECTOR, LEGACY_ZONE, STORAGE, STORAGE_SYM
-from keyfs.errors import KeyNotFound
+from keyfs.core.purposes import AUDIT_LOG, LEGACY_CONNECTOR, LEGACY_ZONE, STORAGE, STORAGE_SYM
+from keyfs.errors import KeyNotFound, StoreUnavailable
 from keyfs.layout.base import Slot
 from keyfs.layout.v1 import LayoutV1
-from keyfs.store.base import BlobStat, Listing
+from keyfs.store.base import BlobStat, Listing, Page
+from keyfs.store.facts import page_of
 
 ALICE, ALICE_SYM = KeyRef(STORAGE, "alice"), KeyRef(STORAGE_SYM, "alice")
+BOBBY = KeyRef(STORAGE, "bobby")
 STAMP = "2026-11-24T02:46:25.5"
 NAMES = [
     *("alice_storage", "alice_storage.pub", f"alice_storage.old/{STAMP}", f"alice_storage.pub.old/{STAMP}"),
@@ -35,8 +41,12 @@ def new_index() -> Index:
 
 def loaded(*names: str) -> Index:
     index = new_index()
-    index.load(Listing({name: stat(name) for name in names}, {}))
+    index.load([paged({name: stat(name) for name in names}, {})])
     return index
+
+
+def paged(blobs: dict[str, BlobStat], strays: dict[str, str]) -> Page:
+    return page_of(Listing(blobs, strays))
 
 
 def view(index: Index) -> tuple[dict[KeyRef, list[str]], dict[str, str]]:
@@ -58,13 +68,13 @@ def test_a_listing_becomes_rings_and_strays() -> None:
 
 def test_what_the_store_calls_a_stray_stays_one() -> None:
     index = new_index()
-    index.load(Listing({}, {"link": "not a regular file"}))
+    index.load([paged({}, {"link": "not a regular file"})])
     assert index.strays == {"link": "not a regular file"}
 
 
 def test_a_second_listing_replaces_the_first() -> None:
     index = loaded("alice_storage", "notes_1.txt")
-    index.load(Listing({"alice_storage_sym": stat()}, {}))
+    index.load([paged({"alice_storage_sym": stat()}, {})])
     assert list(index.refs()) == [ALICE_SYM]
     assert not index.strays
 
@@ -92,7 +102,7 @@ def test_changes_one_by_one_come_to_what_a_listing_says(changes: list[tuple[str,
         if LayoutV1().slots(name) and view(index) != known:
             assert index.generation > before
     listed = new_index()
-    listed.load(Listing(blobs, {}))
+    listed.load([paged(blobs, {})])
     assert view(index) == view(listed)
 
 
@@ -128,6 +138,80 @@ def test_refs_can_be_those_of_one_purpose() -> None:
     assert set(index.refs()) == {ALICE, ALICE_SYM, KeyRef(STORAGE, "bobby")}
 
 
+def test_clients_are_sorted_and_the_same_object_until_one_comes_or_goes() -> None:
+    index = loaded("bobby_storage", "alice_storage", "carol_storage_sym")
+    before = index.clients(STORAGE)
+    assert list(before) == ["alice", "bobby"]
+    index.apply("alice_storage", stat("2"))
+    index.apply(f"alice_storage.old/{STAMP}", stat("1"))
+    index.apply("carol_storage_sym", None)
+    assert index.clients(STORAGE) is before
+    index.apply("carol_storage", stat())
+    assert list(index.clients(STORAGE)) == ["alice", "bobby", "carol"]
+    index.apply("alice_storage", None)
+    index.apply(f"alice_storage.old/{STAMP}", None)
+    index.apply("aaron_storage", stat())
+    assert list(index.clients(STORAGE)) == ["aaron", "bobby", "carol"]
+    assert list(before) == ["alice", "bobby"], "who reads it may still do so"
+
+
+def test_a_key_without_a_client_is_in_its_purpose() -> None:
+    index = loaded("secure_log_key")
+    assert list(index.clients(AUDIT_LOG)) == [None]
+    assert list(index.refs(AUDIT_LOG)) == [KeyRef(AUDIT_LOG, None)]
+    assert list(index.clients(STORAGE)) == []
+
+
+def test_clients_that_come_while_others_are_put_in_order_are_not_forgotten() -> None:
+    """Readers take no lock: what a reader orders may be old when it is done, but is not kept then."""
+    index, stop = loaded("alice_storage"), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            index.clients(STORAGE)
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
+        try:
+            for number in range(2000):
+                index.apply(f"client-{number}_storage", stat())
+                assert f"client-{number}" in index.clients(STORAGE)
+        finally:
+            stop.set()
+        reading.result()
+
+
+def test_a_listing_that_breaks_off_changes_nothing() -> None:
+    index = loaded("alice_storage", "notes_1.txt")
+    known, generation = view(index), index.generation
+
+    def pages() -> Iterator[Page]:
+        yield paged({"bobby_storage": stat(), "notes_2.txt": stat()}, {"link": "not a regular file"})
+        raise StoreUnavailable("gone")
+
+    for take in (index.load, index.reload):
+        with pytest.raises(StoreUnavailable):
+            take(pages())
+    assert (view(index), index.generation) == (known, generation)
+
+
+def test_a_ring_that_a_new_listing_leaves_as_it_was_is_not_built_again() -> None:
+    index = loaded("alice_storage", "bobby_storage")
+    alice, bobby = index.ring(ALICE), index.ring(BOBBY)
+    index.reload([paged({"bobby_storage": stat("new"), "alice_storage": stat("alice_storage")}, {})])
+    assert index.ring(ALICE) is alice
+    assert index.ring(BOBBY) is not bobby
+
+
+def test_a_blob_that_is_listed_twice_is_what_it_was_last() -> None:
+    """SCAN may name a key twice."""
+    index, names = new_index(), ("alice_storage", "alice_storage.pub")
+    old, new = ({name: stat(identity) for name in names} for identity in ("old", "new"))
+    index.load([paged(old, {}), paged(old, {}), paged(new, {})])
+    assert index.blobs(ALICE) == new
+    assert len(index) == 1
+
+
 # --- names that only opening the blob tells apart ---
 
 
@@ -143,13 +227,13 @@ def legacy_index(answer: KeyRef | None) -> Index:
 )
 def test_an_ambiguous_name_is_what_opens(ref: KeyRef) -> None:
     index = legacy_index(ref)
-    index.load(Listing({"alice_zone": stat()}, {}))
+    index.load([paged({"alice_zone": stat()}, {})])
     assert list(index.refs()) == [ref]
 
 
 def test_an_ambiguous_name_that_opens_as_nothing_is_a_stray() -> None:
     index = legacy_index(None)
-    index.load(Listing({"alice_zone": stat()}, {}))
+    index.load([paged({"alice_zone": stat()}, {})])
     assert "opens as no legacy key" in index.strays["alice_zone"]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyfs.errors import MaterialCorrupt
-from keyfs.store.redis_values import MODE, decode, encode, plain, undecodable
+from keyfs.store.facts import unpack
+from keyfs.store.redis_values import MODE, decode, encode, packed, plain, undecodable
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -88,3 +90,24 @@ def test_equal_identities_mean_equal_bytes(one: bytes, other: bytes) -> None:
     assert (plain(one).stat.identity == plain(other).stat.identity) == same
     assert (undecodable(one).identity == undecodable(other).identity) == same
     assert undecodable(one).identity != plain(other).stat.identity
+
+
+def read_by_rule(value: bytes) -> bytes | None:
+    """What Go reads, by its rule: standard alphabet and padding, ends of lines left out."""
+    text = value.replace(b"\n", b"").replace(b"\r", b"")
+    is_base64 = len(text) % 4 == 0 and re.fullmatch(rb"[A-Za-z0-9+/]*={0,2}", text)
+    return base64.b64decode(text) if is_base64 else None
+
+
+@given(st.text("AZ09+/==\n\r -_", max_size=13).map(str.encode) | st.binary(max_size=8), st.booleans())
+def test_every_value_is_read_by_the_rule(value: bytes, is_plain: bool) -> None:
+    """And its facts are those of the bytes, or of what cannot be read."""
+    data = value if is_plain else read_by_rule(value)
+    facts = unpack(packed(value, is_plain=is_plain))
+    if data is None:
+        assert facts == undecodable(value)
+        with pytest.raises(MaterialCorrupt):
+            decode("key", value)
+    else:
+        assert facts == plain(data).stat
+        assert is_plain or decode("key", value) == plain(data)

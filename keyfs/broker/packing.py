@@ -1,0 +1,79 @@
+"""What the index keeps of a ring: the places and facts of its blobs, packed into one `bytes`, its *row*.
+
+A million dicts, slots and stats take a gigabyte; a million rows take less than their keys' names do.
+
+A row is a log of entries, one for each blob. Where two speak of one slot, the later one counts. An entry
+tells a name by its *form*: what stands before and after the client, and whether a stamp ends it. There are
+few forms, whatever the layout, so they have numbers.
+"""
+
+import struct
+from typing import Final
+
+from keyfs.core.names import Half, KeyRef
+from keyfs.layout.base import Reading, Slot
+from keyfs.store.base import BlobStat
+from keyfs.store.facts import pack, unpack
+
+Blobs = dict[Slot, tuple[str, BlobStat]]
+
+# What stands before the client, whether that follows, what stands after it, whether the stamp follows; and
+# whether it is public.
+_Form = tuple[str, bool, str, bool, bool]
+# Number of the form, lengths of the stamp and of the facts, which follow.
+_HEAD: Final = struct.Struct("<IBH")
+
+
+class Packing:
+    """Packs blobs and unpacks them. What one instance packed, only the same one can unpack.
+
+    Unpacking is safe at any time; only one thread at a time may pack.
+    """
+
+    def __init__(self) -> None:
+        self._forms: list[_Form] = []
+        self._numbers: dict[_Form, int] = {}
+
+    def entry(self, reading: Reading, name: str, facts: bytes) -> bytes:
+        """One blob, as a row that has only this entry; rows can be put one behind the other."""
+        _, client, half, stamp = reading
+        has_stamp, stem = False, name
+        if stamp is not None and name.endswith(stamp):
+            has_stamp, stem = True, name[: -len(stamp)]
+        before, found, after = stem.partition(client) if client else (stem, "", "")
+        form = (before, found != "", after, has_stamp, half is Half.PUBLIC)
+        number = self._numbers.get(form)
+        if number is None:
+            number = self._new_number(form)
+        if stamp is None:
+            return _HEAD.pack(number, 0, len(facts)) + facts
+        label = stamp.encode()
+        return _HEAD.pack(number, len(label), len(facts)) + label + facts
+
+    def row(self, blobs: Blobs) -> bytes:
+        """All these blobs."""
+        return b"".join(
+            self.entry((slot.ref.purpose, slot.ref.client, slot.half, slot.stamp), name, pack(stat))
+            for slot, (name, stat) in blobs.items()
+        )
+
+    def blobs(self, ref: KeyRef, row: bytes) -> Blobs:
+        """The blobs that were packed into the row of this key."""
+        found: Blobs = {}
+        end = 0
+        while end < len(row):
+            number, labelled, told = _HEAD.unpack_from(row, end)
+            begin = end + _HEAD.size
+            middle, end = begin + labelled, begin + labelled + told
+            before, has_client, after, has_stamp, is_public = self._forms[number]
+            label = row[begin:middle].decode()
+            client = (ref.client or "") if has_client else ""
+            name = f"{before}{client}{after}{label if has_stamp else ''}"
+            slot = Slot(ref, Half.PUBLIC if is_public else Half.SECRET, label or None)
+            found[slot] = (name, unpack(row[middle:end]))
+        return found
+
+    def _new_number(self, form: _Form) -> int:
+        self._forms.append(form)  # first: who reads the number finds the form
+        self._numbers[form] = len(self._forms) - 1
+        return self._numbers[form]
