@@ -38,7 +38,9 @@ def main() -> None:
             if len(key) != KEY_BYTES:
                 failed.append(name)
 
-    workers = [threading.Thread(target=read, args=(told["clients"][part::threads],)) for part in range(threads)]
+    workers = [
+        threading.Thread(target=read, args=(told["clients"][part::threads],)) for part in range(threads)
+    ]
     client.ping()
     start = time.perf_counter()
     for worker in workers:

@@ -8,7 +8,6 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,7 +53,7 @@ class KeyBroker:
         self.tree = tools.tree
         self.freshness = tools.freshness
         self._offload = tools.offload
-        self._fetcher = Fetcher(tools.keys.reader, tools.offload)
+        self._fetcher = Fetcher(tools.keys.store, tools.keys.reader, tools.offload)
         self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
@@ -79,6 +78,7 @@ class KeyBroker:
         """Take in changes as they come, and tell whoever watches files; for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._news.run)
+            nursery.start_soon(self._fetcher.run)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)
@@ -121,8 +121,9 @@ class KeyBroker:
         opened, version = await self.read(node.ref, node.version, node.half)
         facts = self.tree.key_facts(node, version)
         content = shown(node, opened.material)
-        # Where the blob does not tell, only the key itself says how long it is.
-        return Snapshot(content, replace(facts, size=len(content)))
+        if facts.size != len(content):  # where the blob does not tell, only the key itself does
+            facts = replace(facts, size=len(content))
+        return Snapshot(content, facts)
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -147,23 +148,28 @@ class KeyBroker:
             KeyfsError: as `KeyStore.read`; StoreUnavailable, too, when what is in memory is too old.
         """
         self.freshness.demand_readable()
+        here = self._read_here(ref, version_id, half)
+        if here is not None:
+            return here
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            await self._fetcher.warm(
-                *(part for part in (version.secret, version.part(half)) if part is not None)
-            )
-        here = self._read_here(ref, version_id, half)
+            wanted = (version.secret, version.part(half)) if half is Half.PUBLIC else (version.part(half),)
+            await self._fetcher.warm(*(part for part in wanted if part is not None))
+            here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
 
     def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
+        if not self._keys.opens_here:
+            return None
         version = self._keys.ring(ref).version(version_id)
-        if self._keys.opens_here and self._keys.reader.is_warm(version, half):
-            with suppress(UnsealFailed):  # it may have been sealed anew: the thread fetches it again
-                return self._keys.reader.open(ref, version, half), version
-        return None
+        try:
+            opened = self._keys.reader.open_warm(ref, version, half)
+        except UnsealFailed:  # it may have been sealed anew: the thread fetches it again
+            return None
+        return None if opened is None else (opened, version)
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

@@ -121,6 +121,9 @@ class DirectoryStore:
                 found[name] = exc
         return found
 
+    def channel(self) -> None:
+        """See `Store.channel`: there is none. No system call tells that a file can be read without waiting."""
+
     def get(self, name: str) -> Blob:
         """See `Store.get`. A file that is renamed over while it is read is still read whole."""
         with self._medium(f"read {name}"):

@@ -18,7 +18,8 @@ from typing import Final
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
 from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
 from keyfs.store.redis_beside import RedisBeside
-from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
+from keyfs.store.redis_channel import RedisChannel
+from keyfs.store.redis_client import Client, Connector, close, is_cluster, own_connection, translated
 from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
 from keyfs.store.redis_swap import fetch_each, swap
@@ -124,6 +125,13 @@ class RedisStore:
             except KeyfsError as exc:
                 found[name] = exc
         return found
+
+    def channel(self) -> RedisChannel | None:
+        """See `Store.channel`. In a cluster keys are on several servers, and move: there is none."""
+        if self._is_cluster:
+            return None
+        with translated(f"reach {self.describe()}"):
+            return RedisChannel(own_connection(self._client), self._key, self._blob)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`."""

@@ -195,6 +195,17 @@ def borrowed(client: Client, key: bytes) -> Iterator[Any]:
         pool.release(connection)
 
 
+def own_connection(client: Client) -> Any:  # noqa: ANN401 - redis-py's connection
+    """A new connection as those of *client*, which knows nothing of it.
+
+    Raises:
+        redis.RedisError, OSError: no connection.
+    """
+    connection = client.connection_pool.make_connection()
+    connection.connect()
+    return connection
+
+
 def is_cluster(client: Client) -> bool:
     """Whether keys are spread over servers, and commands go to one slot each."""
     return isinstance(client, RedisCluster)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Listing, Replacement, Store, Watch
+from keyfs.store.base import Blob, BlobStat, Channel, Listing, Replacement, Store, Watch
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -108,6 +108,10 @@ class FaultyStore:
             except KeyfsError as exc:
                 found[name] = exc
         return found
+
+    def channel(self) -> Channel | None:
+        """See `Store.channel`."""
+        return self._pass("channel", self._store.channel)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`."""

@@ -158,7 +158,7 @@ def test_many_threads_fetch_while_the_cache_throws_out(keys: Keys, monkeypatch: 
 
 def test_only_sealed_bytes_are_kept(keys: Keys) -> None:
     secrets = [opened(keys, ref) for ref in EVERY_REF]
-    kept = b"".join(blob.data for _, blob in keys.keys.reader._cache.values())
+    kept = b"".join(blob.data for blob in keys.keys.reader._cache.values())
     assert not [secret for secret in secrets if secret in kept]
 
 
