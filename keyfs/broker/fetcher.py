@@ -24,9 +24,9 @@ class _Batch:
 class Fetcher:
     """Brings blobs into the reader's memory.
 
-    On the store's channel, if it has one; else, and for what does not come there, in a thread. Of those round
-    trips one is under way at a time. Whoever comes meanwhile joins the next batch; the first of them to get its
-    turn fetches for all. If it gives up at its deadline, the next one does.
+    On the store's channel, if it has one; else, and for what does not come there, in a thread. Of those
+    round trips one is under way at a time. Whoever comes meanwhile joins the next batch; the first of them to
+    get its turn fetches for all. If it gives up at its deadline, the next one does.
     """
 
     def __init__(self, store: Store, reader: BlobReader, offload: Offload) -> None:

@@ -1,11 +1,11 @@
 """`Line`: cold blobs are asked for on the store's channel, by tasks, without a thread.
 
 Invariants:
-1. A question is never taken back: who gives up waiting leaves it where it is, and its answer is kept like any other.
-2. Whoever waits here waits `ANSWER_WITHIN_S` at most. Then the channel is closed: what else was asked on it is
-   just as late.
-3. What does not come as a blob is nobody's error here. The caller asks the store itself, in a thread, and that
-   tells why.
+1. A question is never taken back: who gives up waiting leaves it where it is, and its answer is kept.
+2. Whoever waits here waits `ANSWER_WITHIN_S` at most. Then the channel is closed: whatever else was asked on
+   it is behind the answer that did not come.
+3. What does not come as a blob is nobody's error here. The caller asks the store itself, in a thread, and
+   that tells why.
 """
 
 import logging
@@ -23,8 +23,8 @@ from keyfs.store.base import Blob, Channel, Store
 
 ANSWER_WITHIN_S: Final = 1.0
 PAUSE_S: Final = (0.05, 2.0)  # between attempts to open a channel: first and longest
-# A server that answers so soon is waited for on the spot: to put a task to sleep and wake it takes longer. One
-# that suddenly does not answer so soon keeps the loop for NEAR_MS, once.
+# A server that answers so soon is waited for on the spot: to put a task to sleep and wake it takes longer.
+# One that suddenly does not answer so soon keeps the loop for NEAR_MS, once.
 NEAR_S: Final = 0.0002
 NEAR_MS: Final = 1
 _log = logging.getLogger(__name__)
@@ -92,16 +92,16 @@ class Line:
         """Keep a channel open, for ever; ends at once where the store has none."""
         pause_s = PAUSE_S[0]
         while True:
+            began_s = trio.current_time()
             try:
                 channel = await self._offload.read(self._store.channel)
-            except KeyfsError as exc:
-                event(_log, logging.DEBUG, "channel.refused", reason=str(exc))
-                pause_s = min(pause_s * 2, PAUSE_S[1])
-            else:
                 if channel is None:
                     return
                 await self._listen(channel)
-                pause_s = PAUSE_S[0]
+            except KeyfsError as exc:
+                event(_log, logging.DEBUG, "channel.refused", reason=str(exc))
+            is_short = trio.current_time() - began_s < PAUSE_S[1]
+            pause_s = min(pause_s * 2, PAUSE_S[1]) if is_short else PAUSE_S[0]
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def fetch(self, names: Sequence[str]) -> bool:
@@ -111,34 +111,42 @@ class Line:
             StoreUnavailable: no answer in time.
         """
         channel = self._channel
-        new = [name for name in names if name not in self._asked]
-        waited_for = {self._asked[name] for name in names if name in self._asked}
-        if channel is None or (new and not self._ask(channel, new, waited_for)):
+        if channel is None:
             return False
-        for question in waited_for:
-            if not await question.wait():
-                self._take(channel)  # it may have come while the loop was busy
-            if question.left:
-                self._lose(channel, "no answer in time")
-                raise StoreUnavailable(f"the key store does not answer within {ANSWER_WITHIN_S:g} s")
-        return all(question.has_all for question in waited_for)
+        questions = {self._asked[name] for name in names if name in self._asked}
+        new = [name for name in names if name not in self._asked]
+        if new:
+            question = self._ask(channel, new)
+            if question is None:
+                return False
+            questions.add(question)
+        for question in questions:
+            await self._wait(channel, question)
+        return all(question.has_all for question in questions)
 
-    def _ask(self, channel: Channel, names: Sequence[str], waited_for: set[_Question]) -> bool:
-        is_alone = not self._asked
+    def _ask(self, channel: Channel, names: Sequence[str]) -> _Question | None:
+        """The question that these names are from now on; None where that is not possible."""
         try:
             if not channel.ask(names):
-                return False
+                return None
         except StoreUnavailable as exc:
             self._lose(channel, str(exc))
-            return False
-        question = _Question(len(names))
-        waited_for.add(question)
+            return None
+        is_alone, question = not self._asked, _Question(len(names))
         self._asked.update(dict.fromkeys(names, question))
         if is_alone and self._is_near:
             if channel.wait(NEAR_MS):
                 self._take(channel)
             self._is_near = time.perf_counter() - question.asked_s < NEAR_S
-        return True
+        return question
+
+    async def _wait(self, channel: Channel, question: _Question) -> None:
+        if await question.wait():
+            return
+        self._take(channel)  # it may have come while the loop was busy
+        if question.left:
+            self._lose(channel, "no answer in time")
+            raise StoreUnavailable(f"the key store does not answer within {ANSWER_WITHIN_S:g} s")
 
     async def _listen(self, channel: Channel) -> None:
         """Take what comes, until the channel is lost."""
@@ -150,7 +158,7 @@ class Line:
         except trio.ClosedResourceError:
             pass  # another task found it lost
         finally:
-            self._lose(channel, "the end")
+            self._lose(channel, "nobody listens any more")
 
     def _take(self, channel: Channel) -> None:
         try:

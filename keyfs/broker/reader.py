@@ -41,8 +41,8 @@ class Opened:
 class BlobReader:
     """Reads, caches (sealed) and opens blobs.
 
-    The cache is never asked what is current: the caller brings the facts that the index knows, and only a blob
-    with those facts is taken from memory.
+    The cache is never asked what is current: the caller brings the facts that the index knows, and only a
+    blob with those facts is taken from memory.
     """
 
     def __init__(self, store: Store, layout: Layout, protection: Protections | None) -> None:

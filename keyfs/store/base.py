@@ -114,7 +114,7 @@ class Channel(Protocol):
         """Block until there is something to take, for so long at most; whether there is."""
 
     def take(self) -> list[tuple[str, Blob | None]]:
-        """What has come, by name. None: there is no blob to be had here; `Store.get_many` tells why. Never blocks.
+        """What has come, by name; None for what is no blob, and `Store.get_many` tells why. Never blocks.
 
         Raises:
             StoreUnavailable: the channel is lost.

@@ -122,7 +122,7 @@ class DirectoryStore:
         return found
 
     def channel(self) -> None:
-        """See `Store.channel`: there is none. No system call tells that a file can be read without waiting."""
+        """See `Store.channel`: there is none. Nothing tells when a file can be read without waiting."""
 
     def get(self, name: str) -> Blob:
         """See `Store.get`. A file that is renamed over while it is read is still read whole."""

@@ -19,7 +19,7 @@ from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
 from keyfs.store.base import Blob, BlobStat, Listing, Replacement, beside_name, parent, parts_are_safe
 from keyfs.store.redis_beside import RedisBeside
 from keyfs.store.redis_channel import RedisChannel
-from keyfs.store.redis_client import Client, Connector, close, is_cluster, own_connection, translated
+from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
 from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
 from keyfs.store.redis_swap import fetch_each, swap
@@ -131,7 +131,8 @@ class RedisStore:
         if self._is_cluster:
             return None
         with translated(f"reach {self.describe()}"):
-            return RedisChannel(own_connection(self._client), self._key, self._blob)
+            [connection] = self._connector.connections()
+            return RedisChannel(connection, self._key, self._blob)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`."""

@@ -1,7 +1,7 @@
-"""The Redis driver's channel: GETs on a connection of its own, sent as they come, without waiting for answers.
+"""The Redis driver's channel: GETs on a connection of its own, sent as they come, whatever is under way.
 
-redis-py makes the connection, with all that the URI says, and closes it; in between only this module reads and
-writes its socket.
+redis-py makes the connection, with all that the URI says, and closes it; in between only this module reads
+and writes its socket.
 """
 
 import select

@@ -101,7 +101,15 @@ class Connector:
         Raises:
             redis.RedisError: no connection.
         """
-        client = self.client(PUSH_PROTOCOL)
+        return self.connections(PUSH_PROTOCOL)
+
+    def connections(self, protocol: int = PROTOCOL) -> list[Any]:
+        """New connections that belong to no client, one to each server that holds keys of the store.
+
+        Raises:
+            redis.RedisError: no connection.
+        """
+        client = self.client(protocol)
         opened: list[Any] = []
         try:
             for pool in _pools(client):
@@ -193,17 +201,6 @@ def borrowed(client: Client, key: bytes) -> Iterator[Any]:
         raise
     finally:
         pool.release(connection)
-
-
-def own_connection(client: Client) -> Any:  # noqa: ANN401 - redis-py's connection
-    """A new connection as those of *client*, which knows nothing of it.
-
-    Raises:
-        redis.RedisError, OSError: no connection.
-    """
-    connection = client.connection_pool.make_connection()
-    connection.connect()
-    return connection
 
 
 def is_cluster(client: Client) -> bool:
