@@ -60,7 +60,8 @@ class _Question:
     async def wait(self) -> bool:
         """Whether it is answered, or never will be, in time."""
         if self.left:
-            self.is_over = self.is_over or trio.Event()
+            if self.is_over is None:
+                self.is_over = trio.Event()
             with trio.move_on_after(ANSWER_WITHIN_S):
                 await self.is_over.wait()
         return not self.left
