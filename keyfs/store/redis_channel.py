@@ -15,7 +15,9 @@ from keyfs.store.base import Blob
 from keyfs.store.redis_client import disconnect
 from keyfs.store.redis_replies import NonsenseError, Replies, get_command
 
-READ_SIZE: Final = 1 << 16
+READ_SIZE: Final = (
+    1 << 16
+)  # a TLS record is smaller, so that none stays in the TLS library, where nobody sees it
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -40,7 +42,6 @@ class RedisChannel:
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._is_tls = isinstance(self._socket, ssl.SSLSocket)
         self._key_of = key_of
         self._blob_of = blob_of
         self._replies: Replies[str] = Replies()
@@ -75,7 +76,7 @@ class RedisChannel:
             while True:
                 data = self._receive()
                 found += [(name, self._blob(name, reply)) for name, reply in self._matched(data)]
-                if len(data) < READ_SIZE and not (self._is_tls and self._socket.pending()):
+                if len(data) < READ_SIZE:
                     break
         if self._unsent:
             self._unsent = self._unsent[self._send(self._unsent) :]

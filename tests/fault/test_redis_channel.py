@@ -165,7 +165,7 @@ def test_a_frozen_server_is_asked_until_it_takes_no_more_and_then_answers_all_in
 ) -> None:
     """Nothing blocks, nothing is lost: what did not go out as a whole goes out when there is room."""
     with redis_store(server.unix_uri()) as store:
-        names = [f"key-{number:03}" + "x" * 240 for number in range(100)]
+        names = [f"key-{number:03}" + "x" * 240 for number in range(1000)]
         for name in names:
             put(store, name, name.encode())
         whole = {name: store.get(name) for name in names}
