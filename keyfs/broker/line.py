@@ -115,7 +115,7 @@ class Line:
         if channel is None:
             return False
         questions = {self._asked[name] for name in names if name in self._asked}
-        new = [name for name in names if name not in self._asked]
+        new = [name for name in dict.fromkeys(names) if name not in self._asked]
         if new:
             question = self._ask(channel, new)
             if question is None:
