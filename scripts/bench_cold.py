@@ -2,7 +2,8 @@
 
 The script asks Redis with redis-py, opens the Secure Cell and reads a file on tmpfs; the mount is read by
 open, read and close. Both turn to keys that nobody has read before, and take turns within one run, in an
-order that reverses from round to round. Only ratios of the same round are worth comparing.
+order that reverses from round to round. Only ratios of the same round are worth comparing. Beside them stands
+an empty pyfuse3 program, read in the same way: no program on pyfuse3 can do with less.
 """
 
 import argparse
@@ -26,6 +27,8 @@ MANY = 32
 CLIENT = "client-{:06}"
 # A program of its own, as somebody without keyfs would have it; only the Secure Cell is opened by our engine.
 SCRIPT = Path(__file__).with_name("cold_script.py")
+FLOOR = Path(__file__).with_name("cold_floor.py")
+START_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,25 @@ def cold_mount(cold: ColdStore, *options: str) -> Iterator[Path]:
     place.mkdir(exist_ok=True)
     with mounted(place, [KEYFS, "mount", *options], [KEYFS, "umount"], **cold.store.settings):
         yield place
+
+
+@contextmanager
+def floor_mount(scratch: Path) -> Iterator[Path]:
+    """An empty pyfuse3 program."""
+    place = scratch / "floor"
+    place.mkdir()
+    process = subprocess.Popen([sys.executable, FLOOR, place])
+    try:
+        end = time.monotonic() + START_S
+        while not os.path.ismount(place):
+            if process.poll() is not None or time.monotonic() > end:
+                raise BenchError("the empty pyfuse3 program did not mount")
+            time.sleep(0.05)
+        yield place
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", place], check=False, capture_output=True)
+        process.terminate()
+        process.wait()
 
 
 def script_us(cold: ColdStore, numbers: Sequence[int], threads: int) -> float:
@@ -124,7 +146,7 @@ class Plan:
         return self.rounds * self.reads * 2 + self.reads
 
 
-def measure(cold: ColdStore, place: Path, plan: Plan) -> dict[str, list[float]]:
+def measure(cold: ColdStore, place: Path, floor: Path, plan: Plan) -> dict[str, list[float]]:
     """Microseconds per key, one figure for each round."""
     figures: dict[str, list[float]] = {}
     taken = plan.reads
@@ -135,6 +157,7 @@ def measure(cold: ColdStore, place: Path, plan: Plan) -> dict[str, list[float]]:
             taken += plan.reads
             turns: list[tuple[str, Callable[[], float]]] = [
                 (f"keyfs, {readers}", lambda n=numbers, r=readers: mount_us(place, n, r)),  # type: ignore[misc]  # mypy knows no type of a bound default
+                (f"floor, {readers}", lambda n=numbers, r=readers: mount_us(floor, n, r)),  # type: ignore[misc]  # as above
                 (f"script, {readers}", lambda n=numbers, r=readers: script_us(cold, n, r)),  # type: ignore[misc]  # as above
             ]
             for name, turn in reversed(turns) if number % 2 else turns:
@@ -143,12 +166,13 @@ def measure(cold: ColdStore, place: Path, plan: Plan) -> dict[str, list[float]]:
 
 
 def ratios_of(figures: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Round by round: time of keyfs / time of the script."""
+    """Round by round: the time of keyfs, and of an empty pyfuse3 program, as multiples of the script's."""
     return {
-        f"{readers} reader{'s' * (readers > 1)}": [
+        f"{name}, {readers} reader{'s' * (readers > 1)}": [
             ours / theirs
-            for ours, theirs in zip(figures[f"keyfs, {readers}"], figures[f"script, {readers}"], strict=True)
+            for ours, theirs in zip(figures[f"{name}, {readers}"], figures[f"script, {readers}"], strict=True)
         ]
+        for name in ("keyfs", "floor")
         for readers in (1, MANY)
     }
 
@@ -177,12 +201,13 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="keyfs-bench-", dir=TMPFS) as scratch,
             cold_store(Path(scratch), plan.keys) as cold,
             cold_mount(cold, *options) as place,
+            floor_mount(Path(scratch)) as floor,
         ):
-            figures = measure(cold, place, plan)
+            figures = measure(cold, place, floor, plan)
     except BenchError as exc:
         sys.exit(f"bench: {exc}")
     print(f"{plan.rounds} rounds of {plan.reads} cold keys\n")
-    for title, rows in (("microseconds per key", figures), ("keyfs / script", ratios_of(figures))):
+    for title, rows in (("microseconds per key", figures), ("ratio to the script", ratios_of(figures))):
         print(f"{title:<28}{'min':>10}{'median':>10}{'max':>10}")
         for name, row in rows.items():
             spread = Spread.of(row)

@@ -109,8 +109,11 @@ def test_the_benchmark_of_cold_reads_measures_and_unmounts() -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "keyfs-bench-" not in Path("/proc/self/mounts").read_text()
-    ratios = ran.stdout.partition("keyfs / script")[2]
-    assert [line.split("  ")[0] for line in ratios.splitlines()[1:3]] == ["1 reader", "32 readers"]
+    ratios = ran.stdout.partition("ratio to the script")[2]
+    assert [line.split("  ")[0] for line in ratios.splitlines()[1:3]] == [
+        "keyfs, 1 reader",
+        "keyfs, 32 readers",
+    ]
 
 
 def test_the_count_of_calls_to_a_kms_is_bounded_by_the_cache(tmp_path: Path) -> None:
