@@ -58,7 +58,9 @@ class BlobReader:
         """Whether `open` would answer from memory, without asking the store."""
         if self.cached(version.part(half)) is None:
             return False
-        return half is Half.SECRET or version.secret is None or self._known(version.secret) is not None
+        if half is Half.SECRET or version.secret is None:
+            return True
+        return self._known(version.secret) is not None or self.cached(version.secret) is not None
 
     def refetch(self, version: KeyVersion) -> bool:
         """Fetch this version's blobs again; whether one is not what was in memory.
@@ -119,10 +121,16 @@ class BlobReader:
             As `open`.
         """
         part = version.part(half)
-        if half is Half.PUBLIC and version.secret is not None:
-            return self._open_public(ref, version.secret, part) if self.is_warm(version, half) else None
         blob = self.cached(part)
-        return None if blob is None else self._open_part(ref, half, part, blob)
+        if blob is None:
+            return None
+        if half is Half.SECRET or version.secret is None:
+            return self._open_part(ref, half, part, blob)
+        derived = self._known(version.secret)
+        if derived is not None:
+            return self._proven(ref, part, blob, derived)
+        secret = self.cached(version.secret)
+        return None if secret is None else self._open_public(ref, version.secret, part, (blob, secret))
 
     def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
         """One half of a version, checked to be a key of its kind.
@@ -136,7 +144,7 @@ class BlobReader:
         """
         part = version.part(half)
         if half is Half.PUBLIC and version.secret is not None:
-            return self._open_public(ref, version.secret, part)
+            return self._open_public(ref, version.secret, part, (self.fetch(part), None))
         return self._open_part(ref, half, part)
 
     def proves(self, name: str, slots: tuple[Slot, ...]) -> Slot | None:
@@ -169,14 +177,19 @@ class BlobReader:
             raise MaterialCorrupt(f"{part.name}: {exc}") from exc
         return Opened(material, blob.stat)
 
-    def _open_public(self, ref: KeyRef, secret: Part, part: Part) -> Opened:
-        blob = self.fetch(part)
+    def _open_public(self, ref: KeyRef, secret: Part, part: Part, blobs: tuple[Blob, Blob | None]) -> Opened:
+        """*blobs* are the stored public half, and the private one if it is at hand."""
+        blob, sealed = blobs
         try:
-            derived = self._derive(ref, secret)
+            derived = self._derive(ref, secret, sealed)
         except (KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt):
-            return self._open_part(ref, Half.PUBLIC, part)
+            return self._open_part(ref, Half.PUBLIC, part, blob)
+        return self._proven(ref, part, blob, derived)
+
+    def _proven(self, ref: KeyRef, part: Part, blob: Blob, derived: bytes) -> Opened:
+        """The public half that belongs to the private one; *blob* is the stored one."""
         if blob.data != derived:
-            self._open_part(ref, Half.PUBLIC, part)  # damage is never hidden behind a derived key
+            self._open_part(ref, Half.PUBLIC, part, blob)  # damage is never hidden behind a derived key
             event(_log, logging.INFO, "pair.mismatch", key=str(ref), name=part.name)
         return Opened(Secret(derived), blob.stat)
 
@@ -185,11 +198,11 @@ class BlobReader:
         known = self._derived.get(secret.name)
         return known[1] if known is not None and known[0] == secret.stat else None
 
-    def _derive(self, ref: KeyRef, secret: Part) -> bytes:
+    def _derive(self, ref: KeyRef, secret: Part, blob: Blob | None = None) -> bytes:
         known = self._known(secret)
         if known is not None:
             return known
-        opened = self._open_part(ref, Half.SECRET, secret)
+        opened = self._open_part(ref, Half.SECRET, secret, blob)
         derived = public_half(ref.purpose, opened.material)
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
