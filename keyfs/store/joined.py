@@ -55,9 +55,7 @@ class JoinedStore:
         self.read_beside = main.read_beside
         self.write_beside = main.write_beside
         self.append_beside = main.append_beside
-        self.channel = (
-            main.channel
-        )  # which asks for nothing in the annex: no name of its own has an empty part
+        self.channel = main.channel  # on which no name in the annex is asked for
 
     def list_all(self) -> Listing:
         """See `Store.list_all`."""

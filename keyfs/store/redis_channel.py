@@ -15,9 +15,8 @@ from keyfs.store.base import Blob
 from keyfs.store.redis_client import disconnect
 from keyfs.store.redis_replies import NonsenseError, Replies, get_command
 
-READ_SIZE: Final = (
-    1 << 16
-)  # a TLS record is smaller, so that none stays in the TLS library, where nobody sees it
+# A TLS record is smaller, so that none stays half-read in the TLS library, where no poll sees it.
+READ_SIZE: Final = 1 << 16
 _NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
