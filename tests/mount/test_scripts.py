@@ -99,7 +99,7 @@ def test_the_benchmark_measures_everything_and_unmounts(tmp_path: Path) -> None:
     assert all(len(row["rounds"]) == found["plan"]["rounds"] for row in found["ratios"].values())
 
 
-def test_the_benchmark_of_cold_reads_measures_and_unmounts() -> None:
+def test_the_benchmark_of_cold_reads_measures_one_reader_and_many() -> None:
     require_redis()
     ran = subprocess.run(
         [sys.executable, ROOT / "scripts" / "bench_cold.py", "--quick"],
@@ -108,7 +108,6 @@ def test_the_benchmark_of_cold_reads_measures_and_unmounts() -> None:
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "keyfs-bench-" not in Path("/proc/self/mounts").read_text()
     ratios = ran.stdout.partition("ratio to the script")[2]
     assert [line.split("  ")[0] for line in ratios.splitlines()[1:3]] == [
         "keyfs, 1 reader",
