@@ -121,9 +121,8 @@ class KeyBroker:
         opened, version = await self.read(node.ref, node.version, node.half)
         facts = self.tree.key_facts(node, version)
         content = shown(node, opened.material)
-        if facts.size != len(content):  # where the blob does not tell, only the key itself does
-            facts = replace(facts, size=len(content))
-        return Snapshot(content, facts)
+        # Where the blob does not tell, only the key itself says how long it is.
+        return Snapshot(content, replace(facts, size=len(content)))
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -148,14 +147,12 @@ class KeyBroker:
             KeyfsError: as `KeyStore.read`; StoreUnavailable, too, when what is in memory is too old.
         """
         self.freshness.demand_readable()
-        here = self._read_here(ref, version_id, half)
-        if here is not None:
-            return here
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            wanted = (version.secret, version.part(half)) if half is Half.PUBLIC else (version.part(half),)
-            await self._fetcher.warm(*(part for part in wanted if part is not None))
-            here = self._read_here(ref, version_id, half)
+            await self._fetcher.warm(
+                *(part for part in (version.secret, version.part(half)) if part is not None)
+            )
+        here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
