@@ -8,7 +8,6 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -55,7 +54,7 @@ class KeyBroker:
         self.tree = tools.tree
         self.freshness = tools.freshness
         self._offload = tools.offload
-        self._fetcher = Fetcher(tools.keys.reader, tools.offload)
+        self._fetcher = Fetcher(tools.keys.store, tools.keys.reader, tools.offload)
         self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
@@ -85,6 +84,7 @@ class KeyBroker:
         """Take in changes as they come, and tell whoever watches files; for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._news.run)
+            nursery.start_soon(self._fetcher.run)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)
@@ -179,11 +179,14 @@ class KeyBroker:
 
     def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
+        if not self._keys.opens_here:
+            return None
         version = self._keys.ring(ref).version(version_id)
-        if self._keys.opens_here and self._keys.reader.is_warm(version, half):
-            with suppress(UnsealFailed):  # it may have been sealed anew: the thread fetches it again
-                return self._keys.reader.open(ref, version, half), version
-        return None
+        try:
+            opened = self._keys.reader.open_warm(ref, version, half)
+        except UnsealFailed:  # it may have been sealed anew: the thread fetches it again
+            return None
+        return None if opened is None else (opened, version)
 
     def _key_snapshot(self, node: Node, opened: Opened, version: KeyVersion) -> Snapshot:
         facts = self.tree.key_facts(node, version)

@@ -1,11 +1,15 @@
 """`Fetcher`: cold blobs are fetched together. Same key: one fetch. Different keys: one round trip."""
 
+from collections.abc import Collection
+
 import trio
 
+from keyfs.broker.line import Line
 from keyfs.broker.reader import BlobReader
 from keyfs.errors import KeyfsError
 from keyfs.layout.base import Part
 from keyfs.offload import Offload
+from keyfs.store.base import Store
 
 
 class _Batch:
@@ -20,15 +24,21 @@ class _Batch:
 class Fetcher:
     """Brings blobs into the reader's memory.
 
-    One round trip is under way at a time. Whoever comes meanwhile joins the next batch; the first of them
-    to get its turn fetches for all. If it gives up at its deadline, the next one does.
+    On the store's channel, if it has one; else, and for what does not come there, in a thread. Of those
+    round trips one is under way at a time. Whoever comes meanwhile joins the next batch; the first of them to
+    get its turn fetches for all. If it gives up at its deadline, the next one does.
     """
 
-    def __init__(self, reader: BlobReader, offload: Offload) -> None:
+    def __init__(self, store: Store, reader: BlobReader, offload: Offload) -> None:
         self._reader = reader
         self._offload = offload
+        self._line = Line(store, offload, reader.keep)
         self._turn = trio.Lock()
         self._next = _Batch()
+
+    async def run(self) -> None:
+        """Keep the channel open, if the store has one; without this task there is none."""
+        await self._line.run()
 
     async def warm(self, *parts: Part) -> None:
         """Fetch what is not in memory yet. A blob that cannot be read is no error here: reading it tells.
@@ -36,6 +46,13 @@ class Fetcher:
         Raises:
             StoreUnavailable: the medium does not answer.
         """
+        if self._line.is_open:
+            names = [part.name for part in parts if self._reader.cached(part) is None]
+            if not names or await self._line.fetch(names):
+                return
+        await self._fetch_together(parts)
+
+    async def _fetch_together(self, parts: Collection[Part]) -> None:
         batch = self._next
         batch.parts.update((part.name, part) for part in parts)
         async with self._turn:

@@ -1,14 +1,12 @@
 """Opening blobs: from a place in the store to key material that is checked before anyone gets it."""
 
 import logging
-import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from cachetools import LRUCache
-
 from keyfs.broker.material import check_read, public_half
+from keyfs.broker.recent import Recent
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import SYMMETRIC_SIZE, Shape
 from keyfs.core.secret import Secret
@@ -43,32 +41,26 @@ class Opened:
 class BlobReader:
     """Reads, caches (sealed) and opens blobs.
 
-    The cache is never asked what is current: the caller brings the identity that the index knows, and
-    only a blob of that identity is taken from memory.
+    The cache is never asked what is current: the caller brings the facts that the index knows, and only a
+    blob with those facts is taken from memory.
     """
 
     def __init__(self, store: Store, layout: Layout, protection: Protections | None) -> None:
         self._store = store
         self._layout = layout
         self._protection = protection
-        self._lock = threading.Lock()  # the caches below are not safe for threads
-        # By name: the facts that the index had when the blob was fetched, and the blob.
-        self._cache: LRUCache[str, tuple[BlobStat, Blob]] = LRUCache(
-            CACHE_BYTES, getsizeof=lambda entry: len(entry[1].data) + ENTRY_BYTES
-        )
+        self._cache: Recent[Blob] = Recent(CACHE_BYTES, lambda blob: len(blob.data) + ENTRY_BYTES)
         # Public halves by the name of the private one, with its facts: a medium gives the identity of a blob
         # that is gone to another key.
-        self._derived: LRUCache[str, tuple[BlobStat, bytes]] = LRUCache(DERIVED_ENTRIES)
+        self._derived: Recent[tuple[BlobStat, bytes]] = Recent(DERIVED_ENTRIES)
 
     def is_warm(self, version: KeyVersion, half: Half) -> bool:
         """Whether `open` would answer from memory, without asking the store."""
-        if self._cached(version.part(half)) is None:
+        if self.cached(version.part(half)) is None:
             return False
         if half is Half.SECRET or version.secret is None:
             return True
-        with self._lock:
-            known = self._derived.get(version.secret.name)
-            return known is not None and known[0] == version.secret.stat
+        return self._known(version.secret) is not None or self.cached(version.secret) is not None
 
     def refetch(self, version: KeyVersion) -> bool:
         """Fetch this version's blobs again; whether one is not what was in memory.
@@ -77,14 +69,22 @@ class BlobReader:
             StoreUnavailable, AccessDenied: as `Store.get_many`.
         """
         parts = [part for part in (version.secret, version.public) if part is not None]
-        before = {part.name: self._cached(part) for part in parts}
-        with self._lock:
-            for part in parts:
-                self._cache.pop(part.name, None)
-                self._derived.pop(part.name, None)
+        before = {part.name: self.cached(part) for part in parts}
+        for part in parts:
+            self._cache.drop(part.name)
+            self._derived.drop(part.name)
         self.prefetch(parts)
-        after = {part.name: self._cached(part) for part in parts}
+        after = {part.name: self.cached(part) for part in parts}
         return any(blob is not None and blob != after[name] for name, blob in before.items())
+
+    def cached(self, part: Part) -> Blob | None:
+        """The blob, if it is in memory."""
+        blob = self._cache.get(part.name)
+        return blob if blob is not None and blob.stat == part.stat else None
+
+    def keep(self, name: str, blob: Blob) -> None:
+        """Bring a blob into memory that somebody else has fetched."""
+        self._cache.put(name, blob)
 
     def fetch(self, part: Part) -> Blob:
         """The blob as it is, from memory when the index's identity matches.
@@ -93,12 +93,10 @@ class BlobReader:
             KeyNotFound: it went away since the index saw it.
             StoreUnavailable, AccessDenied: as `Store.get`.
         """
-        cached = self._cached(part)
-        if cached is not None:
-            return cached
-        blob = self._store.get(part.name)
-        with self._lock:
-            self._cache[part.name] = (part.stat, blob)
+        blob = self.cached(part)
+        if blob is None:
+            blob = self._store.get(part.name)
+            self.keep(part.name, blob)
         return blob
 
     def prefetch(self, parts: Collection[Part]) -> None:
@@ -109,13 +107,30 @@ class BlobReader:
         Raises:
             StoreUnavailable: as `Store.get_many`.
         """
-        by_name = {part.name: part for part in parts if self._cached(part) is None}
-        if not by_name:
+        names = [part.name for part in parts if self.cached(part) is None]
+        if not names:
             return
-        for name, blob in self._store.get_many(by_name).items():
+        for name, blob in self._store.get_many(names).items():
             if isinstance(blob, Blob):
-                with self._lock:
-                    self._cache[name] = (by_name[name].stat, blob)
+                self.keep(name, blob)
+
+    def open_warm(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened | None:
+        """As `open`, if that needs nothing but memory; else None.
+
+        Raises:
+            As `open`.
+        """
+        part = version.part(half)
+        blob = self.cached(part)
+        if blob is None:
+            return None
+        if half is Half.SECRET or version.secret is None:
+            return self._open_part(ref, half, part, blob)
+        derived = self._known(version.secret)
+        if derived is not None:
+            return self._proven(ref, part, blob, derived)
+        secret = self.cached(version.secret)
+        return None if secret is None else self._open_public(ref, version.secret, part, (blob, secret))
 
     def open(self, ref: KeyRef, version: KeyVersion, half: Half) -> Opened:
         """One half of a version, checked to be a key of its kind.
@@ -129,7 +144,7 @@ class BlobReader:
         """
         part = version.part(half)
         if half is Half.PUBLIC and version.secret is not None:
-            return self._open_public(ref, version.secret, part)
+            return self._open_public(ref, version.secret, part, (self.fetch(part), None))
         return self._open_part(ref, half, part)
 
     def proves(self, name: str, slots: tuple[Slot, ...]) -> Slot | None:
@@ -152,14 +167,9 @@ class BlobReader:
         public = self.fetch(version.part(Half.PUBLIC))
         return self._derive(ref, version.part(Half.SECRET)) == public.data
 
-    def _cached(self, part: Part) -> Blob | None:
-        with self._lock:
-            cached = self._cache.get(part.name)
-        return cached[1] if cached is not None and cached[0] == part.stat else None
-
-    def _open_part(self, ref: KeyRef, half: Half, part: Part) -> Opened:
+    def _open_part(self, ref: KeyRef, half: Half, part: Part, blob: Blob | None = None) -> Opened:
         self._layout.check_readable(ref, part)
-        blob = self.fetch(part)
+        blob = blob or self.fetch(part)
         material = self._unseal(ref, part.name, blob.data) if part.is_sealed else Secret(blob.data)
         try:
             check_read(ref.purpose, half, material)
@@ -167,28 +177,36 @@ class BlobReader:
             raise MaterialCorrupt(f"{part.name}: {exc}") from exc
         return Opened(material, blob.stat)
 
-    def _open_public(self, ref: KeyRef, secret: Part, part: Part) -> Opened:
-        blob = self.fetch(part)
+    def _open_public(self, ref: KeyRef, secret: Part, part: Part, blobs: tuple[Blob, Blob | None]) -> Opened:
+        """*blobs* are the stored public half, and the private one if it is at hand."""
+        blob, sealed = blobs
         try:
-            derived = self._derive(ref, secret)
+            derived = self._derive(ref, secret, sealed)
         except (KeyNotFound, InsecurePermissions, MasterKeyUnavailable, UnsealFailed, MaterialCorrupt):
-            return self._open_part(ref, Half.PUBLIC, part)
+            return self._open_part(ref, Half.PUBLIC, part, blob)
+        return self._proven(ref, part, blob, derived)
+
+    def _proven(self, ref: KeyRef, part: Part, blob: Blob, derived: bytes) -> Opened:
+        """The public half that belongs to the private one; *blob* is the stored one."""
         if blob.data != derived:
-            self._open_part(ref, Half.PUBLIC, part)  # damage is never hidden behind a derived key
+            self._open_part(ref, Half.PUBLIC, part, blob)  # damage is never hidden behind a derived key
             event(_log, logging.INFO, "pair.mismatch", key=str(ref), name=part.name)
         return Opened(Secret(derived), blob.stat)
 
-    def _derive(self, ref: KeyRef, secret: Part) -> bytes:
-        with self._lock:
-            known = self._derived.get(secret.name)
-        if known is not None and known[0] == secret.stat:
-            return known[1]
-        opened = self._open_part(ref, Half.SECRET, secret)
+    def _known(self, secret: Part) -> bytes | None:
+        """The public half that was derived from this private one."""
+        known = self._derived.get(secret.name)
+        return known[1] if known is not None and known[0] == secret.stat else None
+
+    def _derive(self, ref: KeyRef, secret: Part, blob: Blob | None = None) -> bytes:
+        known = self._known(secret)
+        if known is not None:
+            return known
+        opened = self._open_part(ref, Half.SECRET, secret, blob)
         derived = public_half(ref.purpose, opened.material)
         opened.material.wipe()
         assert derived is not None  # noqa: S101 - only pairs have a public part
-        with self._lock:
-            self._derived[secret.name] = (opened.stat, derived)
+        self._derived.put(secret.name, (opened.stat, derived))
         return derived
 
     def _unseal(self, ref: KeyRef, name: str, blob: bytes) -> Secret:

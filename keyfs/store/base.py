@@ -106,6 +106,37 @@ class Watch(Protocol):
         """Stop watching. Safe to call twice."""
 
 
+class Channel(Protocol):
+    """A line to the medium on which blobs are asked for without waiting. Not safe for threads.
+
+    Whoever has it waits until `fileno` is readable and takes what came. Answers come in the order of the
+    questions. After a `StoreUnavailable` no more will come: close it, and ask for another one.
+    """
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when there is something to take."""
+
+    def ask(self, names: Sequence[str]) -> bool:
+        """Ask for blobs, all or none. False: not on this channel, or not now. Never blocks.
+
+        Raises:
+            StoreUnavailable: the channel is lost.
+        """
+
+    def wait(self, within_ms: int) -> bool:
+        """Block until there is something to take, for so long at most; whether there is."""
+
+    def take(self) -> list[tuple[str, Blob | None]]:
+        """What has come, by name; None for what is no blob, and `Store.get_many` tells why. Never blocks.
+
+        Raises:
+            StoreUnavailable: the channel is lost.
+        """
+
+    def close(self) -> None:
+        """Let go of it. Safe to call twice."""
+
+
 class Store(Protocol):
     """A medium. Every method raises only `KeyfsError`s; none retries, none caches.
 
@@ -144,6 +175,9 @@ class Store(Protocol):
 
     def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
         """Several blobs, or why there is none; one round trip where the medium is remote."""
+
+    def channel(self) -> Channel | None:
+        """A new channel; None where there is none, and blobs are only had by `get` and `get_many`."""
 
     def get(self, name: str) -> Blob:
         """One blob, never torn.

@@ -126,6 +126,9 @@ class DirectoryStore:
                 found[name] = exc
         return found
 
+    def channel(self) -> None:
+        """See `Store.channel`: there is none. Nothing tells when a file can be read without waiting."""
+
     def get(self, name: str) -> Blob:
         """See `Store.get`. A file that is renamed over while it is read is still read whole."""
         with self._medium(f"read {name}"):

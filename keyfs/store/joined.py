@@ -67,6 +67,7 @@ class JoinedStore:
         self.read_beside = main.read_beside
         self.write_beside = main.write_beside
         self.append_beside = main.append_beside
+        self.channel = main.channel  # on which no name in the annex is asked for
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`: first the main part's, then the annex's."""

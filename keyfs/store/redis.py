@@ -28,6 +28,7 @@ from keyfs.store.base import (
 )
 from keyfs.store.facts import unpack, whole
 from keyfs.store.redis_beside import RedisBeside
+from keyfs.store.redis_channel import RedisChannel
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
 from keyfs.store.redis_listing import PAGE_KEYS, Values, scanned, value_pages
 from keyfs.store.redis_lock import RedisLock
@@ -131,6 +132,14 @@ class RedisStore:
             except KeyfsError as exc:
                 found[name] = exc
         return found
+
+    def channel(self) -> RedisChannel | None:
+        """See `Store.channel`. In a cluster keys are on several servers, and move: there is none."""
+        if self._is_cluster:
+            return None
+        with translated(f"reach {self.describe()}"):
+            [connection] = self._connector.connections()
+            return RedisChannel(connection, self._key, self._blob)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`."""

@@ -101,7 +101,15 @@ class Connector:
         Raises:
             redis.RedisError: no connection.
         """
-        client = self.client(PUSH_PROTOCOL)
+        return self.connections(PUSH_PROTOCOL)
+
+    def connections(self, protocol: int = PROTOCOL) -> list[Any]:
+        """New connections that belong to no client, one to each server that holds keys of the store.
+
+        Raises:
+            redis.RedisError: no connection.
+        """
+        client = self.client(protocol)
         opened: list[Any] = []
         try:
             for pool in _pools(client):

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Listing, Pages, Replacement, Store, Watch
+from keyfs.store.base import Blob, BlobStat, Channel, Listing, Pages, Replacement, Store, Watch
 from keyfs.store.facts import whole
 
 T = TypeVar("T")
@@ -117,6 +117,10 @@ class FaultyStore:
             except KeyfsError as exc:
                 found[name] = exc
         return found
+
+    def channel(self) -> Channel | None:
+        """See `Store.channel`."""
+        return self._pass("channel", self._store.channel)
 
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`."""

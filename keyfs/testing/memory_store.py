@@ -75,6 +75,9 @@ class MemoryStore:
                 found[name] = exc
         return found
 
+    def channel(self) -> None:
+        """See `Store.channel`: there is none."""
+
     def get(self, name: str) -> Blob:
         """See `Store.get`."""
         with self._at(name) as blobs:

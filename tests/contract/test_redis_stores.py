@@ -11,6 +11,7 @@ from keyfs.store.base import Store
 from keyfs.store.redis import RedisStore
 from keyfs.store.redis_uri import parse_redis_uri
 from keyfs.testing.certificates import Authority
+from keyfs.testing.channel_contract import ChannelContract
 from keyfs.testing.redis_groups import Cluster, SentinelGroup, redis_cluster, sentinel_group
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.store_contract import StoreContract
@@ -27,7 +28,7 @@ def prefix_of(place: Path) -> str:
     return "ks-" + hashlib.sha256(str(place).encode()).hexdigest()[:12]
 
 
-class RedisContract(StoreContract):
+class RedisContract(StoreContract, ChannelContract):
     """The suite for one server; others say which one."""
 
     identity_is_of_bytes: ClassVar[bool] = True
@@ -127,6 +128,9 @@ class TestInCluster(StoreContract):
 
     def make_store(self, place: Path) -> Store:
         return RedisStore(*parse_redis_uri(self.all.uri(prefix_of(place)), {}))
+
+    def test_there_is_no_channel(self, store: Store) -> None:
+        assert store.channel() is None
 
     def stop_half_way(self, place: Path, name: str, archive: str) -> None:
         prefix = prefix_of(place)

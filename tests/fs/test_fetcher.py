@@ -225,6 +225,17 @@ async def test_those_who_share_a_batch_with_one_that_gives_up_are_served(fifty: 
     assert read[third] == fifty.keys[third]
 
 
+async def test_bytes_that_came_after_the_index_looked_are_shown_with_their_own_facts(one: Served) -> None:
+    """They were shown with the time of the version before, until a change was heard of."""
+    [(ref, old)] = one.keys.items()
+    name, new = "alice_storage_sym", b"n" * 32
+    blob = open_sealer(MASTER_KEY).seal(Secret(new), b"alice")
+    one.store.medium.put(name, blob, mtime_ns=1_900_000_000_000_000_000)
+    shown = await one.broker.snapshot(key_node(ref, CURRENT, Half.SECRET))
+    assert (shown.content.reveal(), shown.facts.mtime_ns) == (new, 1_900_000_000_000_000_000)
+    assert new != old
+
+
 async def test_an_error_reaches_everyone_in_the_batch_and_nobody_after_it(fifty: Served) -> None:
     fifty.store.error = StoreUnavailable("away")
     answers = await read_all(fifty, fifty.keys)

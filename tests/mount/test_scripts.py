@@ -7,9 +7,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from keyfs.testing.redis_servers import require_redis
 
 pytestmark = pytest.mark.usefixtures("fuse_required")
 
@@ -94,6 +97,22 @@ def test_the_benchmark_measures_everything_and_unmounts(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "bench.json").read_text())
     assert set(found["microseconds_per_read"]) == {"keyfs-ro", "keyfs-rw", "gocryptfs", "tmpfs"}
     assert all(len(row["rounds"]) == found["plan"]["rounds"] for row in found["ratios"].values())
+
+
+def test_the_benchmark_of_cold_reads_measures_one_reader_and_many() -> None:
+    require_redis()
+    ran = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench_cold.py", "--quick"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    ratios = ran.stdout.partition("ratio to the script")[2]
+    assert [line.split("  ")[0] for line in ratios.splitlines()[1:3]] == [
+        "keyfs, 1 reader",
+        "keyfs, 32 readers",
+    ]
 
 
 def test_the_count_of_calls_to_a_kms_is_bounded_by_the_cache(tmp_path: Path) -> None:

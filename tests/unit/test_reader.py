@@ -71,6 +71,25 @@ def test_a_public_half_is_warm_when_its_private_half_is_known_too(keys: Keys) ->
     assert keys.store.counts["get"] == before
 
 
+@pytest.mark.parametrize("half", list(Half))
+def test_what_is_in_memory_opens_without_the_store(keys: Keys, half: Half) -> None:
+    """And what is not does not, in whichever order the halves of a pair come."""
+    reader, version = keys.keys.reader, current(keys, STORAGE)
+    wanted = [version.secret, version.public] if half is Half.PUBLIC else [version.secret]
+    for part in reversed(wanted):
+        assert part is not None
+        assert not reader.is_warm(version, half)
+        assert reader.open_warm(STORAGE, version, half) is None
+        reader.prefetch([part])
+    before = dict(keys.store.counts)
+    warm = reader.open_warm(STORAGE, version, half)
+    again = reader.open_warm(STORAGE, version, half)
+    assert reader.is_warm(version, half)
+    assert warm is not None
+    assert warm == again == reader.open(STORAGE, version, half)
+    assert keys.store.counts == before
+
+
 def test_a_public_half_alone_is_warm_by_itself(keys: Keys) -> None:
     alone = replace(current(keys, STORAGE), secret=None)
     keys.keys.reader.open(STORAGE, alone, Half.PUBLIC)
@@ -158,7 +177,7 @@ def test_many_threads_fetch_while_the_cache_throws_out(keys: Keys, monkeypatch: 
 
 def test_only_sealed_bytes_are_kept(keys: Keys) -> None:
     secrets = [opened(keys, ref) for ref in EVERY_REF]
-    kept = b"".join(blob.data for _, blob in keys.keys.reader._cache.values())
+    kept = b"".join(blob.data for blob in keys.keys.reader._cache.values())
     assert not [secret for secret in secrets if secret in kept]
 
 
