@@ -1,6 +1,16 @@
 """All contests, by name."""
 
-from benchmarking import hot
+from benchmarking import cold, hot, listing, rotation, scale, starting
 
-BY_NAME = {contest.name: contest for contest in (hot.CONTEST,)}
-USUAL = ("hot",)
+_ALL = (
+    hot.CONTEST,
+    cold.CONTEST,
+    listing.CONTEST,
+    rotation.CONTEST,
+    starting.MOUNT,
+    scale.INDEX,
+    starting.START,
+    scale.GROWTH,
+)
+BY_NAME = {contest.name: contest for contest in _ALL}
+USUAL = tuple(BY_NAME)

@@ -2,20 +2,24 @@
 
 import base64
 import itertools
+import json
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarking.programs import KEYFS, mounted, run
+from benchmarking.programs import KEYFS, BenchError, mounted, run
 from benchmarking.rivals import ONE_CLIENT, PURPOSE
 from benchmarking.workshop import Workshop
 from keyfs.core.secret import Secret
 from keyfs.seal.registry import open_sealer
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import redis_server
 
 BATCH = 5000
+KNOWN_WITHIN_S = 300.0
+POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,7 @@ class KeyStore:
 
     settings: Mapping[str, str]
     master_key: bytes
-    folder: Path | None = None
-    server: RedisServer | None = None
+    socket: Path | None = None  # of the Redis that it is in, if it is
 
     @contextmanager
     def mounted(self, place: Path, *options: str) -> Iterator[Path]:
@@ -71,7 +74,7 @@ def in_directory(workshop: Workshop, keys: int, *, on_disk: bool = False) -> Key
         path = folder / name
         path.touch(mode=0o600)
         path.write_bytes(blob)
-    return KeyStore(settings, master_key, folder=folder)
+    return KeyStore(settings, master_key)
 
 
 @contextmanager
@@ -83,9 +86,31 @@ def in_redis(workshop: Workshop, keys: int) -> Iterator[KeyStore]:
         while batch := dict(itertools.islice(sealed, BATCH)):
             server.admin.mset({f"ks/{name}": base64.b64encode(blob) for name, blob in batch.items()})
         settings = {"KEYFS_STORE": server.unix_uri(), "KEYFS_MASTER_KEY": uri}
-        yield KeyStore(settings, master_key, server=server)
+        yield KeyStore(settings, master_key, server.unix)
 
 
 def shared_in_redis(workshop: Workshop, keys: int) -> KeyStore:
     """One for all contests of a run that only read it: a million keys are not made twice."""
     return workshop.shared(("redis", keys), lambda: in_redis(workshop, keys))
+
+
+# --- what a mount knows ---
+
+
+def knows(keys: int, mount: Path) -> bool:
+    """Whether a mount lists so many keys."""
+    status = json.loads((mount / ".keyfs" / "status.json").read_bytes())
+    return bool(status["keys"] >= keys)
+
+
+def wait_until_known(mount: Path, keys: int) -> None:
+    """Returns once it does.
+
+    Raises:
+        BenchError: it never does.
+    """
+    deadline = time.monotonic() + KNOWN_WITHIN_S
+    while not knows(keys, mount):
+        if time.monotonic() > deadline:
+            raise BenchError(f"the mount does not know {keys} keys within {KNOWN_WITHIN_S:g} s")
+        time.sleep(POLL_S)

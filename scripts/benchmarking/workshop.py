@@ -1,6 +1,7 @@
 """Where a run keeps what it makes: scratch directories, and stores that several contests share."""
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -60,7 +61,9 @@ class Workshop(AbstractContextManager["Workshop"]):
         if medium not in self._places:
             if not medium.is_dir():
                 raise BenchError(f"{medium} is missing")
-            made = tempfile.TemporaryDirectory(prefix="keyfs-bench-", dir=medium, ignore_cleanup_errors=True)
+            made = tempfile.TemporaryDirectory(
+                prefix=f"keyfs-bench-{os.getpid()}-", dir=medium, ignore_cleanup_errors=True
+            )
             self._places[medium] = Path(self._stack.enter_context(made))
         place = self._places[medium] / f"{next(self._numbers)}-{name}"
         place.mkdir(mode=0o700)
