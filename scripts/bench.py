@@ -5,7 +5,6 @@ lies on tmpfs, except where fsync is a part of what is measured.
 """
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,9 +13,9 @@ from pathlib import Path
 from benchmarking import contests, publication, report, rivals
 from benchmarking.contest import Contest, Outcome, hold
 from benchmarking.figures import Spread
-from benchmarking.programs import KEYFS, TMPFS, BenchError, mounted, on_terminate, run
+from benchmarking.programs import DISK, KEYFS, TMPFS, BenchError, mounted, on_terminate, run
 from benchmarking.reading import read_once
-from benchmarking.workshop import Effort, Workshop
+from benchmarking.workshop import PREFIX, Effort, Workshop
 
 # What the other bench programs here use, too.
 __all__ = ["KEYFS", "TMPFS", "BenchError", "Spread", "mounted", "on_terminate", "read_once", "run"]
@@ -30,6 +29,7 @@ def say(line: str) -> None:
 def measure(chosen: Sequence[Contest], effort: Effort) -> report.Report:
     """Holds the contests one after the other."""
     outcomes: list[Outcome] = []
+    say(f"everything lies in {PREFIX}*, in {TMPFS} and {DISK}")
     with Workshop(effort) as workshop:
         for contest in chosen:
             outcomes.append(hold(contest, workshop, say))
@@ -68,15 +68,17 @@ def main() -> None:
     effort = Effort(given.quick, given.rounds, given.reads)
     chosen = [contests.BY_NAME[name] for name in given.contests or contests.USUAL]
     try:
-        found = measure(chosen, effort) if given.source is None else json.loads(given.source.read_text())
-        picture = publication.write(found, given.output)
+        found = measure(chosen, effort) if given.source is None else publication.load(given.source)
+        written = publication.write(found, given.output)
         if given.readme:
-            publication.publish(given.output)
+            publication.publish(found, written, set(contests.USUAL))
     except BenchError as exc:
         sys.exit(f"bench: {exc}")
     print(report.figure_tables(found), end="\n\n")
     print(report.ratio_table(found), end="\n\n")
-    print(f"all figures: {given.output}; plot: {picture}")
+    if report.is_quick(found):
+        print("a quick run: it shows that everything works; its ratios mean nothing\n")
+    print(f"all figures: {' '.join(map(str, written))}")
     if report.has_failed(found):
         sys.exit("bench: not everything could be measured")
 

@@ -25,6 +25,7 @@ class Row:
         rival: who comes second; empty if the figure itself is the result.
         limit: what the median may be; None if it is only told.
         rival_title: how the table calls the rival, if not by its name.
+        ours_title: how it calls the other.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Row:
     rival: str
     limit: float | None = None
     rival_title: str = ""
+    ours_title: str = "keyfs"
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """All contests, by name."""
 
-from benchmarking import cold, hot, listing, rotation, scale, starting
+from benchmarking import budget, cold, hot, listing, rotation, scale, starting
 
 _ALL = (
     hot.CONTEST,
@@ -12,5 +12,5 @@ _ALL = (
     starting.START,
     scale.GROWTH,
 )
-BY_NAME = {contest.name: contest for contest in _ALL}
-USUAL = tuple(BY_NAME)
+USUAL = tuple(contest.name for contest in _ALL)
+BY_NAME = {contest.name: contest for contest in (*_ALL, budget.CONTEST)}

@@ -15,7 +15,8 @@ READS = 400
 READERS = 4
 READ_ONLY, READ_WRITE, DIRECT = "keyfs, read-only", "keyfs, read-write", "keyfs, --direct-io"
 GOCRYPTFS, EMPTY_DAEMON = "gocryptfs", "empty C libfuse daemon"
-OTHERS = ("securefs", "encfs", "bindfs", "empty pyfuse3 program", "tmpfs")
+EMPTY_PROGRAM = "empty pyfuse3 program"
+OTHERS = ("securefs", "encfs", "bindfs", EMPTY_PROGRAM, "tmpfs")
 
 
 def of_four(name: str) -> str:
@@ -50,7 +51,7 @@ def everybody(workshop: Workshop) -> dict[str, Callable[[], AbstractContextManag
         "securefs": lambda: rivals.securefs(workshop),
         "encfs": lambda: rivals.encfs(workshop),
         "bindfs": lambda: rivals.bindfs(workshop),
-        "empty pyfuse3 program": lambda: rivals.empty_program(workshop),
+        EMPTY_PROGRAM: lambda: rivals.empty_program(workshop),
         "tmpfs": lambda: rivals.tmpfs(workshop),
     }
 
@@ -86,6 +87,7 @@ CONTEST = Contest(
         Row("hot read, read-write mount, 1 reader", READ_WRITE, GOCRYPTFS, 1.0),
         Row("hot read, --direct-io, 1 reader", DIRECT, GOCRYPTFS, 1.8),
         *(Row("hot read, read-only mount, 1 reader", READ_ONLY, other) for other in OTHERS),
+        Row("the floor of pyfuse3 and trio", EMPTY_PROGRAM, EMPTY_DAEMON, None, "", EMPTY_PROGRAM),
     ),
     rounds=40,
     prepare=prepare,

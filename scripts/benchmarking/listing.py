@@ -62,7 +62,7 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
 CONTEST = Contest(
     name="ls",
     about="`ls -lR` and `find -type f -name current` of one purpose with 100,000 clients, each a directory"
-    " with one key; each listing of a mount that was made for it, so that the kernel has nothing in its caches",
+    " with one key; each listing of a mount that was made for it: nothing is in the kernel's caches yet",
     unit="s",
     rows=tuple(
         Row(f"{what} of 100,000 keys", f"{KEYFS}, {what}", f"{GOCRYPTFS}, {what}", 0.25, GOCRYPTFS)

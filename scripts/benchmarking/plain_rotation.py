@@ -2,7 +2,7 @@
 
 A directory: write a temporary file beside the key, link the key into its history, rename the new one over it;
 and fsync what was written, the file and both directories. Redis: the old value into the history and the
-new one in its place, in one transaction, if nobody was there in between. No lock, no audit, nothing is checked.
+new one in its place, in one transaction, if nobody was there in between. No lock, no audit, no checks.
 """
 
 import base64

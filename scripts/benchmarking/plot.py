@@ -1,6 +1,6 @@
 """The table of limits as a picture: how much of each limit is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ WIDEST = 1.6  # of the limit; a longer bar is cut, its number tells
 def draw(found: Report, path: Path) -> None:
     """Writes a PNG with one bar for each row that has a limit."""
     rows = limited(found["rows"])
-    mpl.rcParams["font.size"] = 9
+    with mpl.rc_context({"font.size": 9}):
+        drawn(rows).savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+
+
+def drawn(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The picture of these rows."""
     figure = Figure(
         figsize=(INCHES_WIDE, INCHES_AROUND + INCHES_PER_ROW * max(1, len(rows))), layout="constrained"
     )
@@ -37,7 +42,7 @@ def draw(found: Report, path: Path) -> None:
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return figure
 
 
 def draw_row(axes: Any, place: int, row: Mapping[str, Any]) -> None:  # noqa: ANN401 - matplotlib's own

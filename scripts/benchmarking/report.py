@@ -37,7 +37,7 @@ def row_of(contest: str, result: Result) -> dict[str, Any]:
     row = result.row
     facts = {
         "contest": contest,
-        "case": row.title,
+        "case": row.title if row.ours_title == "keyfs" else f"{row.title}: {row.ours_title}",
         "rival": row.rival_title or row.rival or NOT_MEASURED,
         "limit": row.limit,
     }
@@ -62,6 +62,11 @@ def report(outcomes: Sequence[Outcome], effort: Effort, **versions: str) -> Repo
             for outcome in outcomes
         },
     }
+
+
+def is_quick(found: Report) -> bool:
+    """Whether it only shows that everything works: then its ratios mean nothing."""
+    return bool(found["quick"])
 
 
 def has_failed(found: Report) -> bool:

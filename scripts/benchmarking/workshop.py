@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from benchmarking.programs import DISK, TMPFS, BenchError
 
-QUICK_ROUNDS = 2
+QUICK_ROUNDS = 1
+PREFIX = f"keyfs-bench-{os.getpid()}-"
 _T = TypeVar("_T")
 
 
@@ -61,9 +62,7 @@ class Workshop(AbstractContextManager["Workshop"]):
         if medium not in self._places:
             if not medium.is_dir():
                 raise BenchError(f"{medium} is missing")
-            made = tempfile.TemporaryDirectory(
-                prefix=f"keyfs-bench-{os.getpid()}-", dir=medium, ignore_cleanup_errors=True
-            )
+            made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=medium)
             self._places[medium] = Path(self._stack.enter_context(made))
         place = self._places[medium] / f"{next(self._numbers)}-{name}"
         place.mkdir(mode=0o700)

@@ -85,16 +85,24 @@ def test_the_quickstart_refuses_a_folder_with_something_in_it(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def left_by(ran: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a benchmark did not take away. Other ones may be at work: each names its own place."""
+    [pid] = re.findall(r"(?m)^bench: everything lies in keyfs-bench-(\d+)-", ran.stdout)
+    places = [*Path("/dev/shm").iterdir(), *Path("/var/tmp").iterdir()]
+    left = [str(path) for path in places if path.name.startswith(f"keyfs-bench-{pid}-")]
+    return left + re.findall(rf"\S*keyfs-bench-{pid}-\S*", Path("/proc/self/mounts").read_text())
+
+
 def test_the_benchmark_measures_everything_and_unmounts(tmp_path: Path) -> None:
     if shutil.which("gocryptfs") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("gocryptfs is missing; scripts/setup --test")
     ran = run_script("bench", "--quick", "--output", tmp_path / "bench.json")
     assert ran.returncode == 0, ran.stdout
-    assert "keyfs-bench-" not in Path("/proc/self/mounts").read_text()
+    assert not left_by(ran)
     found = json.loads((tmp_path / "bench.json").read_text())
     assert all(row["reason"] if "ratio" not in row else row["ratio"]["rounds"] for row in found["rows"])
-    measured = {(row["case"], row["rival"]) for row in found["rows"] if "ratio" in row}
-    assert ("hot read, read-only mount, 1 reader", "gocryptfs") in measured
+    measured = {row["contest"] for row in found["rows"] if "ratio" in row}
+    assert measured >= {"hot", "ls", "rotate", "mount", "start", "growth"}
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
