@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from benchmarking.figures import Spread, ratios
-from benchmarking.programs import Absent, BenchError
+from benchmarking.programs import Absent, BenchError, stop_if_signalled
 from benchmarking.workshop import Workshop
 
 Measure = Callable[[], float]
@@ -98,6 +98,7 @@ def hold(contest: Contest, workshop: Workshop, say: Callable[[str], None]) -> Ou
     figures: dict[str, list[float]] = {}
     rounds = workshop.effort.rounds(contest.rounds)
     try:
+        stop_if_signalled()
         say(f"{contest.name}: preparing")
         with contest.prepare(workshop) as participants:
             figures.update((name, []) for name in participants.measures)
@@ -114,6 +115,7 @@ def take_turns(measures: dict[str, Measure], figures: dict[str, list[float]], ro
     """Fills the rows of figures."""
     for number in range(rounds):
         for name in reversed(measures) if number % 2 else measures:
+            stop_if_signalled()
             figures[name].append(measures[name]())
 
 

@@ -110,6 +110,16 @@ def unmounted(place: Path, unmount: Sequence[str | Path]) -> None:
         run("umount", "--lazy", place)
 
 
+_signalled: list[int] = []
+
+
 def on_terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Unwinds like an interrupt, so that nothing stays mounted."""
+    _signalled.append(number)
     sys.exit(128 + number)
+
+
+def stop_if_signalled() -> None:
+    """Unwinds if a signal's exception got lost: in what Python calls back, at a fork say, none is heard of."""
+    if _signalled:
+        sys.exit(128 + _signalled[0])
