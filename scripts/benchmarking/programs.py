@@ -120,6 +120,6 @@ def on_terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def stop_if_signalled() -> None:
-    """Unwinds if a signal's exception got lost: in what Python calls back, at a fork say, none is heard of."""
+    """Unwinds if a signal's exception got lost: in what Python calls back, at a fork say, none is seen."""
     if _signalled:
         sys.exit(128 + _signalled[0])

@@ -160,4 +160,6 @@ def versions() -> dict[str, str]:
         found["libfuse"] = run("pkg-config", "--modversion", "fuse3").strip()
     except (BenchError, OSError):
         found["libfuse"] = "unknown"
+    if shutil.which("redis-server") is not None:
+        found["redis"] = run("redis-server", "--version").split()[2].removeprefix("v=")
     return found
