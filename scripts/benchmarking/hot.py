@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarking import rivals, stores
-from benchmarking.contest import Contest, Field, Row
+from benchmarking.contest import Contest, Field, Measure, Row
 from benchmarking.programs import KEYFS, Absent, run
 from benchmarking.reading import check, microseconds_per_read, microseconds_shared
 from benchmarking.workshop import Workshop
@@ -16,7 +16,7 @@ READERS = 4
 READ_ONLY, READ_WRITE, DIRECT = "keyfs, read-only", "keyfs, read-write", "keyfs, --direct-io"
 GOCRYPTFS, EMPTY_DAEMON = "gocryptfs", "empty C libfuse daemon"
 EMPTY_PROGRAM = "empty pyfuse3 program"
-OTHERS = ("securefs", "encfs", "bindfs", EMPTY_PROGRAM, "tmpfs")
+OTHERS = ("securefs", "encfs", "bindfs", "passthrough_ll", EMPTY_PROGRAM, "tmpfs")
 
 
 def of_four(name: str) -> str:
@@ -51,6 +51,7 @@ def everybody(workshop: Workshop) -> dict[str, Callable[[], AbstractContextManag
         "securefs": lambda: rivals.securefs(workshop),
         "encfs": lambda: rivals.encfs(workshop),
         "bindfs": lambda: rivals.bindfs(workshop),
+        "passthrough_ll": lambda: rivals.passthrough(workshop),
         EMPTY_PROGRAM: lambda: rivals.empty_program(workshop),
         "tmpfs": lambda: rivals.tmpfs(workshop),
     }
@@ -60,6 +61,7 @@ def everybody(workshop: Workshop) -> dict[str, Callable[[], AbstractContextManag
 def prepare(workshop: Workshop) -> Iterator[Field]:
     """Mounts everybody."""
     field, reads = Field(), workshop.effort.reads(READS)
+    of_many: dict[str, Measure] = {}
     with ExitStack() as stack:
         for name, enter in everybody(workshop).items():
             try:
@@ -70,7 +72,8 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
             check(file, rivals.KEY_BYTES)
             field.measures[name] = partial(microseconds_per_read, file, reads)
             if name in (READ_ONLY, GOCRYPTFS):
-                field.measures[of_four(name)] = partial(microseconds_shared, file, reads, READERS)
+                of_many[of_four(name)] = partial(microseconds_shared, file, reads, READERS)
+        field.measures |= of_many  # next to each other
         yield field
 
 

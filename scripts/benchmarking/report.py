@@ -98,13 +98,17 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 def ratio_table(found: Report) -> str:
     """The table of ratios, for a terminal."""
-    lines = [f"{'keyfs / rival':<42}{'rival':<26}{'min':>7}{'median':>8}{'max':>7}{'limit':>7}"]
-    for row in found["rows"]:
-        low, middle, high, limit, word = cells(row)
-        lines.append(
-            f"{row['case']:<42}{row['rival']:<26}{low:>7}{middle:>8}{high:>7}{limit:>7}  {word}".rstrip()
-        )
-    return "\n".join(lines)
+    lines = [["keyfs / rival", "rival", "min", "median", "max", "limit", ""]]
+    lines += [[row["case"], row["rival"], *cells(row)] for row in found["rows"]]
+    *wide, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(aligned(line, wide) for line in lines)
+
+
+def aligned(line: Sequence[str], wide: Sequence[int]) -> str:
+    """Words to the left, numbers to the right."""
+    case, rival, *numbers, word = line
+    told = "".join(f"{number:>{width + 2}}" for number, width in zip(numbers, wide[2:], strict=True))
+    return f"{case:<{wide[0]}}  {rival:<{wide[1]}}{told}  {word}".rstrip()
 
 
 def figure_tables(found: Report) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarking.programs import BenchError, demand, mounted, run, served
+from benchmarking.programs import Absent, BenchError, demand, mounted, run, served
 from benchmarking.workshop import Workshop
 
 KEY_BYTES = 32
 PURPOSE = "storage-sym"
 ONE_CLIENT = "alice1"
 HERE = Path(__file__).parent
+EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
 BY_PASSWORD = "keyfs-bench"  # nothing is kept behind it
 
 
@@ -110,24 +111,36 @@ def bindfs(workshop: Workshop) -> Iterator[Path]:
         yield place / file.relative_to(data)
 
 
-def compiled(workshop: Workshop) -> Path:
-    """The C daemon, compiled.
+def compiled(workshop: Workshop, source: Path) -> Path:
+    """A program in C on libfuse, compiled.
 
     Raises:
-        Absent: there is no compiler, or no libfuse to build with.
+        Absent: there is no compiler, or no source.
     """
     demand("gcc", "pkg-config")
-    program = workshop.new_place("empty-daemon") / "empty_daemon"
+    if not source.exists():
+        raise Absent(f"{source} is not installed")
+    program = workshop.new_place("compiled") / source.stem
     flags = run("pkg-config", "--cflags", "--libs", "fuse3").split()
-    run("gcc", "-O2", "-o", program, HERE / "empty_daemon.c", *flags)
+    run("gcc", "-O2", "-o", program, source, *flags)
     return program
+
+
+@contextmanager
+def passthrough(workshop: Workshop) -> Iterator[Path]:
+    """The example of libfuse that passes on, as Debian has it, with all its caches on."""
+    program = compiled(workshop, EXAMPLES / "passthrough_ll.c")
+    data, place = workshop.new_place("passthrough-data"), workshop.new_place("passthrough")
+    file = plant(data, [ONE_CLIENT])
+    with served(place, [program, "-f", "-o", f"source={data},cache=always", place]):
+        yield place / file.relative_to(data)
 
 
 @contextmanager
 def empty_daemon(workshop: Workshop) -> Iterator[Path]:
     """A C daemon that does nothing, as well as that can be done."""
     place = workshop.new_place("empty-c")
-    with served(place, [compiled(workshop), "-o", "ro,fsname=empty", place]):
+    with served(place, [compiled(workshop, HERE / "empty_daemon.c"), "-o", "ro,fsname=empty", place]):
         yield place / PURPOSE / ONE_CLIENT / "current"
 
 
