@@ -5,7 +5,6 @@ lies on tmpfs, except where fsync is a part of what is measured.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from benchmarking import contests, publication, report, rivals
 from benchmarking.contest import Contest, Outcome, hold
 from benchmarking.figures import Spread
-from benchmarking.programs import DISK, KEYFS, TMPFS, BenchError, mounted, on_terminate, run
+from benchmarking.programs import DISK, KEYFS, TMPFS, BenchError, mounted, obey_signals, on_terminate, run
 from benchmarking.reading import read_once
 from benchmarking.workshop import PREFIX, Effort, Workshop
 
@@ -63,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measures, writes the figures and prints them."""
-    signal.signal(signal.SIGTERM, on_terminate)
+    obey_signals()
     given = parse_arguments()
     effort = Effort(given.quick, given.rounds, given.reads)
     chosen = [contests.BY_NAME[name] for name in given.contests or contests.USUAL]

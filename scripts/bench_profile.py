@@ -6,12 +6,11 @@ A profiler slows down what makes many calls, so only shares mean anything. How l
 
 import argparse
 import pstats
-import signal
 import sys
 from pathlib import Path
 
 from benchmarking import rivals, stores
-from benchmarking.programs import BenchError, on_terminate, served
+from benchmarking.programs import BenchError, obey_signals, served
 from benchmarking.reading import check, microseconds_per_read
 from benchmarking.workshop import Effort, Workshop
 
@@ -43,7 +42,7 @@ def profile(workshop: Workshop, reads: int, options: list[str]) -> Path:
 
 def main() -> None:
     """Measures and prints."""
-    signal.signal(signal.SIGTERM, on_terminate)
+    obey_signals()
     parser = argparse.ArgumentParser(prog="bench profile", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few reads: shows that it runs, no more")
     parser.add_argument("--reads", type=int, default=20_000)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -113,9 +114,18 @@ def unmounted(place: Path, unmount: Sequence[str | Path]) -> None:
 _signalled: list[int] = []
 
 
+def obey_signals() -> None:
+    """From now on SIGTERM and SIGINT unwind, unless whoever started us had us ignore them."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, on_terminate)
+
+
 def on_terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwinds like an interrupt, so that nothing stays mounted."""
+    """Unwinds like an interrupt, so that nothing stays mounted; a second signal does not disturb that."""
     _signalled.append(number)
+    for other in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

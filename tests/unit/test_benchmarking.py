@@ -115,7 +115,9 @@ def test_who_cannot_take_part_is_named_with_the_reason() -> None:
     assert "not measured: it is extinct" in markdown(found)
 
 
-@pytest.mark.parametrize(("error", "is_failure"), [(BenchError("fell"), True), (Absent("fell"), False)])
+@pytest.mark.parametrize(
+    ("error", "is_failure"), [(BenchError("fell"), True), (OSError("fell"), True), (Absent("fell"), False)]
+)
 def test_a_contest_that_fails_is_told_and_others_go_on(error: Exception, is_failure: bool) -> None:
     @contextmanager
     def prepare(workshop: Workshop) -> Iterator[Field]:
