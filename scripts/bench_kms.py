@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import TMPFS, on_terminate
+from benchmarking.programs import TMPFS, on_terminate
 
 from keyfs import app
 from keyfs.core.names import parse_key_ref

@@ -5,10 +5,7 @@ One machine, one Redis on a unix socket, without a network in between: add its r
 
 import argparse
 import base64
-import importlib.metadata
 import json
-import os
-import platform
 import random
 import secrets
 import shutil
@@ -24,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import KEYFS, TMPFS, BenchError, mounted, on_terminate, read_once, run
+from benchmarking.programs import KEYFS, TMPFS, BenchError, mounted, on_terminate, run
+from benchmarking.reading import read_once
+from benchmarking.report import machine
 
 from keyfs.core.secret import Secret
 from keyfs.seal.registry import open_sealer
@@ -219,13 +218,7 @@ def report(plan: Plan, delays: Delays, found: Mapping[str, float]) -> dict[str, 
     """Everything that was found, and on what, for bench-redis.json."""
     return {
         "plan": asdict(plan),
-        "machine": {
-            "kernel": platform.release(),
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            "keyfs": importlib.metadata.version("keyfs"),
-            "redis": run("redis-server", "--version").split()[2].removeprefix("v="),
-        },
+        "machine": machine(redis=run("redis-server", "--version").split()[2].removeprefix("v=")),
         "propagation_ms": {name: {**summary(row), "all": row} for name, row in asdict(delays).items()},
         "polling_agent_s": {str(s): {"median": s / 2, "p99": s * 0.99} for s in POLL_INTERVALS_S},
         "many_keys": dict(found),

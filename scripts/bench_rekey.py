@@ -6,10 +6,7 @@ round trips. What is shown is the time from the first start to the end of the la
 """
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import signal
 import sys
 import tempfile
@@ -18,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import TMPFS, BenchError, on_terminate
 from bench_redis import check_redis
+from benchmarking.programs import TMPFS, BenchError, on_terminate
+from benchmarking.report import machine
 
 from keyfs.testing.redis_servers import redis_server
 from keyfs.testing.rekey_scenario import Outcome, Scenario, play
@@ -77,16 +75,6 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     lines = [f"{'':<26}" + "".join(f"{kind:>14}" for kind in found)]
     lines += [f"{name:<26}" + "".join(f"{row[name]:>14}" for row in found.values()) for name in names]
     return "\n".join(lines)
-
-
-def machine() -> dict[str, Any]:
-    """On what it was measured."""
-    return {
-        "kernel": platform.release(),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "keyfs": importlib.metadata.version("keyfs"),
-    }
 
 
 def main() -> None:

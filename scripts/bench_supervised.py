@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import TMPFS, BenchError, on_terminate
-from bench_rekey import machine, table
+from bench_rekey import table
+from benchmarking.programs import TMPFS, BenchError, on_terminate
+from benchmarking.report import machine
 
 from keyfs.testing.live import new_live_store
 from keyfs.testing.mounted import run_keyfs

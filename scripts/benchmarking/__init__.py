@@ -1,0 +1,1 @@
+"""What `scripts/bench` measures, against whom, and how: see README, "Performance"."""

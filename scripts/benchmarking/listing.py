@@ -1,0 +1,73 @@
+"""Listing: `ls -lR` and `find` of very many keys, from cold caches."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from benchmarking import rivals, stores
+from benchmarking.contest import Contest, Field, Row
+from benchmarking.programs import Absent, BenchError
+from benchmarking.workshop import Workshop
+
+KEYS = 100_000
+KEYFS, GOCRYPTFS = "keyfs", "gocryptfs"
+COMMANDS = {
+    "ls -lR": ("ls", "-lR"),
+    "find": ("find", "-type", "f", "-name", "current"),
+}
+LINE_OF = {"ls -lR": b" current\n", "find": b"/current\n"}
+
+
+def seconds(mount: Callable[[], AbstractContextManager[Path]], what: str, keys: int) -> float:
+    """Mounts anew, so that neither the kernel nor the daemon has anything in memory, and lists everything.
+
+    Raises:
+        BenchError: the listing has not all keys.
+    """
+    with mount() as place:
+        began = time.perf_counter()
+        ran = subprocess.run(COMMANDS[what], cwd=place / rivals.PURPOSE, check=False, capture_output=True)
+        took = time.perf_counter() - began
+    shown = ran.stdout.count(LINE_OF[what])
+    if ran.returncode != 0 or shown != keys:
+        raise BenchError(f"{what} shows {shown} keys, not {keys}: {ran.stderr.decode().strip()[:200]}")
+    return took
+
+
+@contextmanager
+def prepare(workshop: Workshop) -> Iterator[Field]:
+    """Fills both."""
+    keys = workshop.effort.size(KEYS)
+    field = Field(remarks=[f"{keys} keys, each in a directory of its own"])
+    store, place = stores.in_directory(workshop, keys), workshop.new_place("keyfs")
+    mounts: dict[str, Callable[[], AbstractContextManager[Path]]] = {
+        KEYFS: lambda: store.mounted(place, "--read-only")
+    }
+    try:
+        rival = rivals.Gocryptfs(workshop.new_place("gocryptfs"))
+        with rival.mounted() as empty:
+            rivals.plant(empty, [stores.client(number) for number in range(keys)])
+        mounts[GOCRYPTFS] = rival.mounted
+    except Absent as exc:
+        field.absent |= {f"{GOCRYPTFS}, {what}": str(exc) for what in COMMANDS}
+    for what in COMMANDS:
+        for name, mount in mounts.items():
+            field.measures[f"{name}, {what}"] = partial(seconds, mount, what, keys)
+    yield field
+
+
+CONTEST = Contest(
+    name="ls",
+    about="`ls -lR` and `find -type f -name current` of one purpose with 100,000 clients, each a directory"
+    " with one key; each listing of a mount that was made for it: nothing is in the kernel's caches yet",
+    unit="s",
+    rows=tuple(
+        Row(f"{what} of 100,000 keys", f"{KEYFS}, {what}", f"{GOCRYPTFS}, {what}", 0.25, GOCRYPTFS)
+        for what in COMMANDS
+    ),
+    rounds=3,
+    prepare=prepare,
+)
