@@ -59,6 +59,9 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     ),
     "opens do not wait for the kernel": ((KernelCache, "is_settled", lambda *_: True),),
     "changes are acknowledged before": ((KernelCache, "settled", at_once),),
+    "pages of changed files stay": (
+        (kernel_cache, "_each", lambda _, inodes: EACH(attributes_alone, inodes)),
+    ),
     "idle pages stay": ((KernelCache, "_expire", at_once),),
     "names that move are kept": ((KernelCache, "bare", lambda *_: True),),
 }
