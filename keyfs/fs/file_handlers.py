@@ -76,10 +76,10 @@ class FileHandlers(Refusals):
         self._scene.polls.forget(fh)
         handle = self._scene.handles.remove(fh)
         if isinstance(handle, ReadHandle):
-            self._scene.kernel.pages.closed(handle.inode, handle.admission)
+            self._scene.kernel.closed(handle.inode, handle.admission)
             return
         if isinstance(handle, WriteHandle) and handle.inode:
-            self._scene.kernel.pages.end_writing(handle.inode)
+            self._scene.kernel.end_writing(handle.inode)
         if isinstance(handle, WriteHandle | ScratchHandle) and handle.scratch is not None:
             self._scene.scratches.closed(handle.scratch, trio.current_time())
 
@@ -155,6 +155,7 @@ class FileHandlers(Refusals):
         self._scene.demand(ctx, node, WRITE)
         staged = await self._scene.broker.changes.stage(node, truncate=bool(flags & os.O_TRUNC))
         facts = self._scene.facts(node)
+        await self._scene.kernel.settle(inode, facts.mtime_ns)
         await self._scene.kernel.pages.begin_writing(inode)
         self._scene.writers.set(node.path, process_of(ctx.pid), trio.current_time())
         handle = WriteHandle(node, staged, facts, ctx.pid, inode=inode)
@@ -165,6 +166,7 @@ class FileHandlers(Refusals):
         self._scene.demand(ctx, node, READ)
         self._scene.demand(ctx, node, WRITE)
         snapshot = await self._scene.broker.snapshot(node)
+        await self._scene.kernel.settle(inode, snapshot.facts.mtime_ns)
         await self._scene.kernel.pages.begin_writing(inode)
         handle = ReadHandle(node, inode, ctx.pid, snapshot, trio.current_time(), CUT)
         return file_info(self._scene.handles.add(handle))

@@ -3,18 +3,22 @@
 1. An open is answered after the kernel has forgotten the attributes of every version before the one opened.
 2. A change is acknowledged after the kernel has forgotten what it kept of the file.
 
-Nothing is forgotten from the event loop: that may wait for a read that only the loop can answer.
+To drop a page the kernel waits for whoever is just reading it. If a thread of ours waits there when we are
+killed, nobody ever answers that read, our death never ends, and all who use the mount hang for good. So pages
+are dropped only while nobody has the file open, when no read can be under way; who opens it waits meanwhile. Of
+a file that is open the attributes alone are forgotten; its pages go when the last one closes.
 """
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 import trio
 
 from keyfs.core.tree import Facts, Kind, Node, Path
 from keyfs.fs.inodes import Inodes
-from keyfs.fs.pages import Pages
+from keyfs.fs.pages import Admission, Pages
 
 KEPT_S: Final = 10.0
 """How long names and attributes of keys are kept. Changes are told, so this only bounds what got lost."""
@@ -22,11 +26,11 @@ FIXED_S: Final = 3600.0
 """The same for what is above the keys, and stays as long as the mount lives."""
 BARE_S: Final = 5.0
 SETTLED_WITHIN_S: Final = 1.0
-PLAINTEXT_TTL_S: Final = 30.0
+SWEEP_LOT: Final = 200
 _FIXED: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CONTROL_DIRECTORY})
 _TOLD: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
 
-Invalidate = Callable[[int], None]
+Invalidate = Callable[[int, bool], None]  # a file, and whether its attributes alone are to be forgotten
 
 
 class KernelCache:
@@ -43,8 +47,8 @@ class KernelCache:
         self.pages = Pages(is_on=ttl_s > 0)
         self._bare: dict[Path, float] = {}
         self._given: dict[int, int] = {}  # the times that the kernel may keep
-        self._due: set[int] = set()  # to be forgotten
-        self._going: frozenset[int] = frozenset()  # being forgotten
+        self._due: dict[int, bool] = {}  # to be forgotten, and whether only attributes
+        self._going: dict[int, bool] = {}  # being forgotten
         # The kernel did not know them when it was told: an answer with attributes may have been on its way.
         self._unsure: set[int] = set()
         self._arrived = trio.Event()
@@ -129,7 +133,7 @@ class KernelCache:
         """Have the kernel forget, for ever.
 
         Args:
-            invalidate: makes the kernel forget one file; raises OSError with ENOENT for one it does not know.
+            invalidate: makes the kernel forget a file; raises OSError with ENOENT for one it does not know.
             left: files of which an earlier process may have left something.
         """
         if not self.is_on:
@@ -137,16 +141,16 @@ class KernelCache:
         self._is_running = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._expire)
-            nursery.start_soon(_sweep, invalidate, left)
+            nursery.start_soon(self._sweep, iter(left()))
             while True:
                 await self._arrived.wait()
                 self._arrived = trio.Event()
-                self._going, self._due = frozenset(self._due), set()
+                self._going, self._due = self._due, {}
                 unknown = await trio.to_thread.run_sync(
                     _each, invalidate, self._going, abandon_on_cancel=True
                 )
                 self._unsure.update(filter(self._inodes().is_number, unknown))
-                self._going = frozenset()
+                self._going = {}
                 self._settled.set()
                 self._settled = trio.Event()
 
@@ -159,26 +163,43 @@ class KernelCache:
 
     def forget(self, inode: int) -> None:
         """Have the kernel forget one file; `settled` tells when."""
-        self.pages.drop(inode)
+        self._forget(inode, has_pages=self.pages.drop(inode))
+
+    def closed(self, inode: int, admission: Admission) -> None:
+        """An open for reading ended."""
+        if self.pages.closed(inode, admission):
+            self.forget(inode)
+
+    def end_writing(self, inode: int) -> None:
+        """A write handle was closed."""
+        if self.pages.end_writing(inode):
+            self.forget(inode)
+
+    def _forget(self, inode: int, *, has_pages: bool) -> None:
         self._given.pop(inode, None)
-        self._due.add(inode)
+        self._due[inode] = not has_pages and self._due.get(inode, True)
         self._arrived.set()
+
+    async def _sweep(self, left: Iterator[int]) -> None:
+        """Forget what an earlier process may have left: a lot at a time, so that no open waits for all."""
+        while lot := await trio.to_thread.run_sync(
+            lambda: list(islice(left, SWEEP_LOT)), abandon_on_cancel=True
+        ):
+            for inode in lot:
+                self._forget(inode, has_pages=not self.pages.is_open(inode))
+            await self.settled()
 
     def _is_bare(self, path: Path) -> bool:
         return bool(self._bare) and self._bare.get(path, 0.0) > trio.current_time()
 
 
-def _each(invalidate: Invalidate, inodes: Iterable[int]) -> list[int]:
+def _each(invalidate: Invalidate, inodes: Mapping[int, bool]) -> list[int]:
     """In a thread: have the kernel forget each; returns those that it does not know."""
     unknown = []
-    for inode in inodes:
+    for inode, is_attributes_only in inodes.items():
         try:
-            invalidate(inode)
+            invalidate(inode, is_attributes_only)
         except OSError as exc:
             if exc.errno == errno.ENOENT:
                 unknown.append(inode)
     return unknown
-
-
-async def _sweep(invalidate: Invalidate, left: Callable[[], Iterable[int]]) -> None:
-    await trio.to_thread.run_sync(lambda: _each(invalidate, left()), abandon_on_cancel=True)

@@ -48,14 +48,15 @@ class _File:
     direct: dict[bytes, int] = field(default_factory=dict)  # opens that read by direct I/O, by digest
     writers: int = 0
     is_mixed: bool = False  # an earlier process let several versions in
+    is_outdated: bool = False  # its pages are to be dropped when the last one has closed
     was_awaited: bool = False  # those who read the kept version do not close soon
     used_s: float = 0.0
     vacated: trio.Event | None = None
 
     @property
-    def is_idle(self) -> bool:
-        """Whether there is nothing to remember of it."""
-        return not (self.digest or self.readers or self.direct or self.writers)
+    def is_open(self) -> bool:
+        """Whether anybody has it open."""
+        return bool(self.readers or self.direct or self.writers)
 
     @property
     def has_strays(self) -> bool:
@@ -110,24 +111,23 @@ class Pages:
         file.used_s = self._clock()
         return Admission(digest, is_kept=True, keep=file.is_proved)
 
-    def was_read(self, inode: int, admission: Admission) -> bool:
-        """The kernel fetched bytes for an open; whether it may have filled the pages of another version."""
+    def was_read(self, inode: int, admission: Admission) -> None:
+        """The kernel fetched bytes for an open."""
         file = self._files.get(inode)
         if file is None or not admission.digest:
-            return False
+            return
         if admission.is_kept:
             file.is_proved = not file.is_mixed
-            return False
-        return file.readers > 0 and admission.digest != file.digest
+        else:  # it may have filled the pages, see `_File.keeps`: the next open drops them, or the last close
+            file.is_proved, file.is_outdated = False, True
 
-    def closed(self, inode: int, admission: Admission) -> None:
-        """An open for reading ended."""
+    def closed(self, inode: int, admission: Admission) -> bool:
+        """An open for reading ended; whether the pages are to be dropped now, because of `drop` before."""
         if admission.is_cut:
-            self.end_writing(inode)
-            return
+            return self.end_writing(inode)
         file = self._files.get(inode)
         if file is None or not admission.digest:
-            return
+            return False
         if admission.is_kept:
             file.readers -= 1
             self._vacate(file)
@@ -135,7 +135,7 @@ class Pages:
             file.direct[admission.digest] -= 1
             if not file.direct[admission.digest]:
                 del file.direct[admission.digest]
-        self._tidy(inode, file)
+        return self._tidy(inode, file)
 
     async def vacated(self, inode: int) -> None:
         """Return when nobody reads the pages of a file any more, or when that takes too long."""
@@ -164,12 +164,13 @@ class Pages:
             self.end_writing(inode)
             raise
 
-    def end_writing(self, inode: int) -> None:
-        """A write handle was closed."""
+    def end_writing(self, inode: int) -> bool:
+        """A write handle was closed; else as `closed`."""
         file = self._files.get(inode)
-        if file is not None and file.writers:
-            file.writers -= 1
-            self._tidy(inode, file)
+        if file is None or not file.writers:
+            return False
+        file.writers -= 1
+        return self._tidy(inode, file)
 
     def inherit_reader(self, inode: int, snapshot: Snapshot) -> Admission:
         """An earlier process let somebody read; nobody knows whether from the kernel's pages."""
@@ -196,14 +197,22 @@ class Pages:
             return (facts if file.facts.size == facts.size else file.facts), False
         return facts, not (file.has_strays or file.writers)
 
-    def drop(self, inode: int) -> None:
-        """The kernel is told to forget the pages of a file."""
+    def is_open(self, inode: int) -> bool:
+        """Whether anybody has a file open of which the kernel may have pages."""
         file = self._files.get(inode)
-        if file is not None:
-            file.is_proved = False
-            if not file.readers:
-                file.digest = b""
-            self._tidy(inode, file)
+        return file is not None and file.is_open
+
+    def drop(self, inode: int) -> bool:
+        """What the kernel has of a file is outdated; whether there may be pages that can be dropped now."""
+        file = self._files.get(inode)
+        if file is None:
+            return False
+        file.is_proved = False
+        if file.is_open:
+            file.is_outdated = True
+            return False
+        del self._files[inode]
+        return True
 
     def unused_since(self, time_s: float) -> list[int]:
         """The files of which there may be pages, and which nobody has opened since then."""
@@ -222,9 +231,13 @@ class Pages:
             file.vacated.set()
             file.vacated = None
 
-    def _tidy(self, inode: int, file: _File) -> None:
-        if file.is_idle:
+    def _tidy(self, inode: int, file: _File) -> bool:
+        """Forget a file of which there is nothing to remember; whether its pages are to be dropped."""
+        if file.is_open:
+            return False
+        if not (file.digest or file.is_outdated):
             self._files.pop(inode, None)
+        return file.is_outdated
 
     def _digest(self, content: Secret) -> bytes:
         return hashlib.blake2b(content.view(), key=self._key, digest_size=16).digest()

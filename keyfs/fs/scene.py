@@ -82,8 +82,8 @@ class Scene:
     def was_read(self, fh: int) -> None:
         """The kernel has fetched bytes for an open file."""
         handle = self.handles.get(fh)
-        if isinstance(handle, ReadHandle) and self.kernel.pages.was_read(handle.inode, handle.admission):
-            self.kernel.forget(handle.inode)
+        if isinstance(handle, ReadHandle):
+            self.kernel.pages.was_read(handle.inode, handle.admission)
 
     def is_there(self, node: Node) -> bool:
         """Whether there is such a file in the key store."""

@@ -1,10 +1,7 @@
 """Short stories about one key on one mount; each fails if the kernel serves what it should have forgotten."""
 
-import ctypes
-import mmap
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,45 +126,3 @@ def a_name_removed_here_is_hidden_here_alone(live: LiveStore) -> None:
     assert not current.exists()
     current.write_bytes(key(2))
     assert fetch(current) == key(2)
-
-
-# --- plaintext that nobody uses ---
-
-
-def is_resident(view: mmap.mmap) -> bool:
-    """Whether the kernel has the page of a file that is mapped (mincore(2))."""
-    place = ctypes.c_char.from_buffer(view)
-    state = (ctypes.c_ubyte * 1)()
-    done = ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(place)), ctypes.c_size_t(1), state)
-    assert done == 0
-    return bool(state[0] & 1)
-
-
-@contextmanager
-def mapped(current: Path) -> Iterator[mmap.mmap]:
-    """A file that is open, with its page in the kernel."""
-    prot = mmap.PROT_READ | mmap.PROT_WRITE
-    with opened(current) as fd, mmap.mmap(fd, 0, mmap.MAP_PRIVATE, prot) as view:
-        os.pread(fd, UP_TO, 0)
-        assert is_resident(view)
-        yield view
-
-
-def a_rotation_drops_the_page(live: LiveStore) -> None:
-    with mapped(warmed(live, 1)) as view:
-        (live.mountpoint / LABEL / "rotate").write_bytes(b"\n")
-        assert not is_resident(view)
-
-
-def a_change_elsewhere_drops_the_page(live: LiveStore) -> None:
-    with mapped(warmed(live, 1)) as view:
-        live.make(LABEL, key(2))
-        wait_until(lambda: not is_resident(view), SOON_S)
-
-
-def a_page_that_nobody_opens_is_dropped(live: LiveStore) -> None:
-    with mapped(warmed(live, 1)) as view:
-        for _ in range(25):  # what is still being forgotten of the last change is none of ours
-            assert view[0] == 0
-            time.sleep(0.02)
-        wait_until(lambda: not is_resident(view), 5.0)

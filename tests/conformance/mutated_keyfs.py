@@ -8,14 +8,13 @@ MUTANT is a name in `MUTANTS`; "none" takes nothing away.
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import pyfuse3
 
 from keyfs.cli.main import run
 from keyfs.core.tree import Node
-from keyfs.fs import kernel_cache, pages
+from keyfs.fs import pages
 from keyfs.fs.kernel_cache import KernelCache
 from keyfs.fs.pages import Admission
 
@@ -23,7 +22,6 @@ SLOW_S: Final = 0.05
 Patch = tuple[object, str, Any]
 FORGET: Final = pyfuse3.invalidate_inode
 STALE: Final = KernelCache.stale
-EACH: Final = kernel_cache._each
 
 
 async def at_once(*_: object) -> None:
@@ -42,10 +40,6 @@ def keeping_for_all(_file: object, _digest: bytes) -> bool:
     return True
 
 
-def attributes_alone(inode: int) -> None:
-    FORGET(inode, attr_only=True)
-
-
 def without_directories(stale: Callable[[KernelCache, Any], None], cache: KernelCache, nodes: Any) -> None:
     stale(cache, [node for node in nodes if not isinstance(node, Node) or not node.kind.is_directory])
 
@@ -59,21 +53,17 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
     ),
     "opens do not wait for the kernel": ((KernelCache, "is_settled", lambda *_: True),),
     "changes are acknowledged before": ((KernelCache, "settled", at_once),),
-    "pages of changed files stay": (
-        (kernel_cache, "_each", lambda _, inodes: EACH(attributes_alone, inodes)),
-    ),
-    "idle pages stay": ((KernelCache, "_expire", at_once),),
     "names that move are kept": ((KernelCache, "bare", lambda *_: True),),
 }
 
 
-def slowly(forget: Callable[[int], None], inode: int) -> None:
+def slowly(inode: int, attr_only: bool = False) -> None:
     time.sleep(SLOW_S)
-    forget(inode)
+    FORGET(inode, attr_only)
 
 
 if __name__ == "__main__":
     for where, name, what in MUTANTS[sys.argv.pop(1)]:
         setattr(where, name, what)
-    pyfuse3.invalidate_inode = partial(slowly, FORGET)
+    pyfuse3.invalidate_inode = slowly
     run()

@@ -33,22 +33,12 @@ PROBES: dict[str, Probe] = {
         probes.a_name_removed_here_is_hidden_here_alone,
     )
 }
-OF_PAGES: dict[str, Probe] = {
-    probe.__name__.replace("_", " "): probe
-    for probe in (
-        probes.a_rotation_drops_the_page,
-        probes.a_change_elsewhere_drops_the_page,
-        probes.a_page_that_nobody_opens_is_dropped,
-    )
-}
 FOUND_BY: dict[str, Probe] = {
     "other versions share the pages": probes.a_file_that_is_held_keeps_its_bytes,
-    "attributes of changed files stay": probes.a_generated_version_is_seen_once_it_is_acknowledged,
+    "attributes of changed files stay": probes.what_changed_elsewhere_is_soon_seen_by_stat,
     "those of their directories stay": probes.what_changed_elsewhere_is_soon_seen_by_stat,
     "opens do not wait for the kernel": probes.an_open_follows_a_change_of_the_very_moment,
     "changes are acknowledged before": probes.a_generated_version_is_seen_once_it_is_acknowledged,
-    "pages of changed files stay": probes.a_change_elsewhere_drops_the_page,
-    "idle pages stay": probes.a_page_that_nobody_opens_is_dropped,
     "names that move are kept": probes.a_key_renamed_away_is_a_copy,
 }
 
@@ -78,7 +68,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory, fuse_required: None) -> Ite
         yield store
 
 
-@pytest.mark.parametrize("probe", [*PROBES.values(), *OF_PAGES.values()], ids=[*PROBES, *OF_PAGES])
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
 def test_what_the_kernel_keeps_is_what_is_true(cached: LiveStore, probe: Probe) -> None:
     probe(cached)
 

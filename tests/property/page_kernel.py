@@ -47,8 +47,13 @@ class PageKernel:
         self.version = (self.version + 1) % 5
 
     def forget(self) -> None:
-        """The kernel is told to forget, and does; or it needs the memory."""
-        self.pages.drop(INODE)
+        """The kernel is told to forget, and does."""
+        if self.pages.drop(INODE):
+            assert not self.opened
+            self.cached = None
+
+    def reclaim(self) -> None:
+        """The kernel needs the memory."""
         self.cached = None
 
     @property
@@ -89,7 +94,8 @@ class PageKernel:
 
     def release(self) -> None:
         """The daemon hears of the close that came first."""
-        self.pages.closed(INODE, self.closing.pop(0).admission)
+        if self.pages.closed(INODE, self.closing.pop(0).admission):
+            self.forget()
 
     def cut(self) -> None:
         """Somebody opens for writing, and the kernel takes the file for empty."""
@@ -99,7 +105,8 @@ class PageKernel:
 
     def written(self) -> None:
         """A writer has closed, and the kernel has asked for the length since."""
-        self.pages.end_writing(INODE)
+        if self.pages.end_writing(INODE):
+            self.forget()
         self.writers -= 1
         self.length = 0 if self.writers else LENGTH
 

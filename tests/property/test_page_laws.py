@@ -35,6 +35,10 @@ class PageMachine(RuleBasedStateMachine):
         self.kernel.forget()
 
     @rule()
+    def reclaim(self) -> None:
+        self.kernel.reclaim()
+
+    @rule()
     def open(self) -> None:
         self.kernel.open()
 
