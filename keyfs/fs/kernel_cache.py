@@ -5,8 +5,8 @@
 
 To drop a page the kernel waits for whoever is just reading it. If a thread of ours waits there when we are
 killed, nobody ever answers that read, our death never ends, and all who use the mount hang for good. So pages
-are dropped only while nobody has the file open, when no read can be under way; who opens it waits meanwhile. Of
-a file that is open the attributes alone are forgotten; its pages go when the last one closes.
+are dropped only while nobody has the file open, when no read can be under way; who opens it waits meanwhile.
+Of a file that is open the attributes alone are forgotten; its pages go when the last one closes.
 """
 
 import errno

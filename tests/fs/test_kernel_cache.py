@@ -85,15 +85,17 @@ async def test_no_page_is_dropped_while_a_file_is_open_but_at_its_last_close(tol
         assert (inode, False) in told.calls
 
 
-async def test_a_page_that_nobody_opens_is_dropped(
-    told: Told, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_page_that_nobody_opens_is_dropped(told: Told, mock_clock: trio.testing.MockClock) -> None:
+    mock_clock.rate = 1.0
     async with mount(told) as kernel:
         inode = await kernel.inode(CURRENT)
         await kernel.read(CURRENT)
-        await trio.sleep(TTL_S - 1)
+        mock_clock.jump(TTL_S - 5)
+        await trio.sleep(0.01)
         assert not told.calls
-        await trio.sleep(TTL_S / 2)
+        mock_clock.jump(TTL_S / 2)
+        while not told.calls:
+            await trio.sleep(0.01)
         assert told.calls == [(inode, False)]
 
 
