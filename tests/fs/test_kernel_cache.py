@@ -30,11 +30,13 @@ class Told:
     calls: list[tuple[int, bool]] = field(default_factory=list)
     unknown: set[int] = field(default_factory=set)
     go_on: threading.Event = field(default_factory=threading.Event)
+    was_called: threading.Event = field(default_factory=threading.Event)
 
     def forget(self, inode: int, attributes_only: bool) -> None:
         """In a thread."""
         self.go_on.wait()
         self.calls.append((inode, attributes_only))
+        self.was_called.set()
         if inode in self.unknown:
             raise OSError(errno.ENOENT, "unknown")
 
@@ -94,8 +96,8 @@ async def test_a_page_that_nobody_opens_is_dropped(told: Told, mock_clock: trio.
         await trio.sleep(0.01)
         assert not told.calls
         mock_clock.jump(TTL_S / 2)
-        while not told.calls:
-            await trio.sleep(0.01)
+        with trio.fail_after(5):
+            await trio.to_thread.run_sync(told.was_called.wait)
         assert told.calls == [(inode, False)]
 
 
