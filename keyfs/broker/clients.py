@@ -27,9 +27,10 @@ class NewClients:
         self._store = store
         self._purposes = purposes
         self._refs = frozenset(_read(store, purposes))
+        self.generation = 0  # grows with every change
 
     def __contains__(self, ref: KeyRef) -> bool:
-        return ref in self._refs
+        return bool(self._refs) and ref in self._refs  # most often there are none
 
     def of(self, purpose: Purpose | None) -> Iterator[KeyRef]:
         """Those of one purpose."""
@@ -55,6 +56,7 @@ class NewClients:
     def _keep(self, refs: set[KeyRef]) -> None:
         self._store.write_beside(NAME, json.dumps(sorted(map(str, refs))).encode())
         self._refs = frozenset(refs)
+        self.generation += 1
 
 
 def _read(store: Store, purposes: Collection[Purpose]) -> Iterator[KeyRef]:

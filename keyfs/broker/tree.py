@@ -1,14 +1,16 @@
 """The tree as the key store is now: names to nodes, children, and what `stat` shows."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
-from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, Policy
+from keyfs.core.ordering import at_once, sorted_in_steps
+from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
+from keyfs.core.purposes import Purpose
 from keyfs.core.tree import (
     CONTROL_DIRECTORY,
     CONTROL_ROOT,
@@ -20,6 +22,7 @@ from keyfs.core.tree import (
     client_node,
     control_node,
     key_node,
+    node_at,
     parse_key_label,
     purpose_node,
     rotate_node,
@@ -30,6 +33,7 @@ from keyfs.errors import InvalidName, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion
 
 DIRECTORY_MODE: Final = 0o555
+_OF_VERSION: Final = (Kind.KEY, Kind.VIEW)
 
 Controls = Mapping[str, Callable[[], bytes]]
 
@@ -60,6 +64,7 @@ class Tree:
         self._is_writable = is_writable
         self._started_ns = started_ns
         self.new_clients = NewClients(keys.store, keys.layout.purposes)
+        self._labels: dict[Purpose, tuple[tuple[int, int], Sequence[str]]] = {}
 
     def child(self, node: Node, name: str) -> Node:
         """The child of a directory.
@@ -86,11 +91,24 @@ class Tree:
             yield from sorted(map(purpose_node, self._keys.layout.purposes), key=str)
         elif node.kind is Kind.CONTROL_DIRECTORY:
             yield from (control_node(name) for name in sorted(self._controls))
-        elif node.kind is Kind.PURPOSE:
-            refs = {*self._keys.index.refs(node.purpose), *self.new_clients.of(node.purpose)}
-            yield from sorted(map(client_node, refs), key=str)
+        elif node.purpose is not None and node.kind is Kind.PURPOSE:
+            yield from (node_at(node.purpose, label) for label in at_once(self.labels(node.purpose)))
         elif node.kind is Kind.CLIENT and node.ref is not None:
             yield from self._ring_children(self._ring(node.ref))
+
+    def labels(self, purpose: Purpose) -> Generator[None, None, Sequence[str]]:
+        """The clients of a purpose as they stand in paths, in order; in short steps.
+
+        While no key changes, the answer is the very same object, and comes without a step.
+        """
+        now = (self._keys.index.generation, self.new_clients.generation)
+        known = self._labels.get(purpose)
+        if known is None or known[0] != now:
+            new = set(self.new_clients.of(purpose))
+            found = chain(new, (ref for ref in self._keys.index.refs(purpose) if ref not in new))
+            labels = yield from sorted_in_steps(ref.client_label for ref in found)
+            known = self._labels[purpose] = (now, tuple(labels))
+        return known[1]
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows.
@@ -98,16 +116,14 @@ class Tree:
         Raises:
             KeyNotFound: it is gone.
         """
-        if node.kind in (Kind.KEY, Kind.VIEW):
+        if node.kind in _OF_VERSION:
             return self.key_facts(node, self.version(node))
         if node.kind is Kind.CLIENT and node.ref is not None:
-            versions = self._ring(node.ref).versions
-            latest_ns = max((v.retired_ns or v.created_ns or 0 for v in versions), default=self._started_ns)
-            return self._owned(node.ref, Facts(self._directory_mode(node), 0, latest_ns))
+            return self._client_facts(node.ref)
         if node.kind is Kind.ROTATE and node.ref is not None:
             self._ring(node.ref)
-            mode = self.policy.of(node.ref).mode
-            return self._owned(node.ref, Facts(mode, len(ROTATE_TEXT), self._started_ns))
+            policy = self.policy.of(node.ref)
+            return Facts(policy.mode, len(ROTATE_TEXT), self._started_ns, 1, policy.uid, policy.gid)
         if node.kind is Kind.CONTROL:
             return Facts(PUBLIC_MODE, len(self.control(node)), self._started_ns)
         return Facts(self._directory_mode(node), 0, self._started_ns)
@@ -131,18 +147,20 @@ class Tree:
         part = version.part(node.half)
         assert node.ref is not None  # noqa: S101 - a file of a key
         is_current = version.id == CURRENT and node.view is None
-        mode = PUBLIC_MODE if node.is_public else self.policy.of(node.ref).mode
-        if not is_current or self.is_read_only(node):
+        policy = self.policy.of(node.ref)
+        mode = PUBLIC_MODE if node.is_public else policy.mode
+        if not is_current or not self._takes_writes(node.ref.purpose, policy):
             mode &= READ_BITS
         size = part.size if node.view is None else view_size(node.view, node.half, part.size)
         # The value also lives on under its stamp once it retires; and a second link keeps watches of the
         # file alive when a program renames another file over it.
-        facts = Facts(mode, size, version.created_ns or 0, nlink=2 if is_current else 1)
-        return self._owned(node.ref, facts)
+        nlink = 2 if is_current else 1
+        return Facts(mode, size, version.created_ns or 0, nlink, policy.uid, policy.gid)
 
     def new_file_facts(self, ref: KeyRef) -> Facts:
         """What `stat` shows of a `current` that is being made, and has no version yet."""
-        return self._owned(ref, Facts(self.policy.of(ref).mode, 0, 0))
+        policy = self.policy.of(ref)
+        return Facts(policy.mode, 0, 0, 1, policy.uid, policy.gid)
 
     def views(self, ref: KeyRef, version_id: str, half: Half) -> Iterator[Node]:
         """The views that one half of a version would have, whether there is such a version or not."""
@@ -153,9 +171,8 @@ class Tree:
 
     def is_read_only(self, node: Node) -> bool:
         """Whether nothing below this node can be written."""
-        if not self._is_writable or (node.purpose is not None and node.purpose.is_legacy):
-            return True
-        return node.ref is not None and not self.policy.of(node.ref).is_writable
+        policy = None if node.ref is None else self.policy.of(node.ref)
+        return not self._takes_writes(node.purpose, policy)
 
     def control(self, node: Node) -> bytes:
         """The content of a file under `.keyfs`.
@@ -168,11 +185,22 @@ class Tree:
             raise KeyNotFound(f"no control file {node}")
         return render()
 
+    def _takes_writes(self, purpose: Purpose | None, policy: KeyPolicy | None) -> bool:
+        if not self._is_writable or (purpose is not None and purpose.is_legacy):
+            return False
+        return policy is None or policy.is_writable
+
+    def _client_facts(self, ref: KeyRef) -> Facts:
+        """Where what editors leave beside a key can be made, the owner has the write bit."""
+        versions = self._ring(ref).versions
+        latest_ns = max([v.retired_ns or v.created_ns or 0 for v in versions], default=self._started_ns)
+        policy = self.policy.of(ref)
+        writes = OWNER_WRITES if self._takes_writes(ref.purpose, policy) else 0
+        return Facts(DIRECTORY_MODE | writes, 0, latest_ns, 1, policy.uid, policy.gid)
+
     def _directory_mode(self, node: Node) -> int:
-        """Where clients, and what editors leave beside a key, can be made, the owner has the write bit."""
-        takes_names = node.kind is Kind.CLIENT or (
-            node.kind is Kind.PURPOSE and node.purpose is not None and not node.purpose.is_global
-        )
+        """Where clients can be made, the owner has the write bit."""
+        takes_names = node.kind is Kind.PURPOSE and node.purpose is not None and not node.purpose.is_global
         return DIRECTORY_MODE | (OWNER_WRITES if takes_names and not self.is_read_only(node) else 0)
 
     def _ring(self, ref: KeyRef) -> KeyRing:
@@ -212,19 +240,19 @@ class Tree:
         is_enabled = parsed is not None and parsed[2] in self.policy.of(ref).views
         return view_node(ref, *parsed) if parsed is not None and is_enabled else None
 
-    def _owned(self, ref: KeyRef, facts: Facts) -> Facts:
-        policy = self.policy.of(ref)
-        return replace(facts, uid=policy.uid, gid=policy.gid)
-
-    def _ring_children(self, ring: KeyRing) -> Iterator[Node]:
+    def _ring_children(self, ring: KeyRing) -> Sequence[Node]:
         nodes = []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
                 if part is not None:
                     nodes += [key_node(ring.ref, version.id, half), *self.views(ring.ref, version.id, half)]
-        if not self.is_read_only(client_node(ring.ref)):
+        if self._takes_writes(ring.ref.purpose, self.policy.of(ring.ref)):
             nodes.append(rotate_node(ring.ref))
-        yield from sorted(nodes, key=str)
+        return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
+
+
+def _name(node: Node) -> str:
+    return node.path[-1]
 
 
 def inventory(keys: KeyStore, *, with_history: bool) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import Final
 from keyfs.core.names import CURRENT, PUBLIC_SUFFIX, Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import is_stamp
-from keyfs.core.views import View, view_label
+from keyfs.core.views import View, parse_view_label, view_label
 
 CONTROL_DIRECTORY: Final = ".keyfs"
 ROTATE: Final = "rotate"
@@ -102,6 +102,20 @@ def view_node(ref: KeyRef, version: str, half: Half, view: View) -> Node:
 def rotate_node(ref: KeyRef) -> Node:
     """The file that generates the next version when it is written to."""
     return Node(Kind.ROTATE, (ref.purpose.name, ref.client_label, ROTATE), ref.purpose, ref)
+
+
+def file_node(ref: KeyRef, label: str) -> Node:
+    """The file that a name beside a key means, whether there is one or not."""
+    if label == ROTATE:
+        return rotate_node(ref)
+    view = parse_view_label(label, ref.purpose)
+    return key_node(ref, *parse_key_label(label)) if view is None else view_node(ref, *view)
+
+
+def node_at(purpose: Purpose, client_label: str, label: str | None = None) -> Node:
+    """The directory of a key ring, or with *label* the file of that name in it: what their paths mean."""
+    ref = KeyRef(purpose, None if purpose.is_global else client_label)
+    return client_node(ref) if label is None else file_node(ref, label)
 
 
 def control_node(name: str) -> Node:

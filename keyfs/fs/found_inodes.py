@@ -1,13 +1,14 @@
 """Inode numbers that an earlier worker gave out: they follow from paths, so they can be found in the tree."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import trio
 
 from keyfs.broker.tree import Tree
 from keyfs.core.tree import ROOT, Node
 from keyfs.errors import KeyNotFound
-from keyfs.fs.inodes import Inodes, number_of
+from keyfs.fs.inodes import Inodes, Record, number_of
 
 
 class FoundInodes(Inodes):
@@ -22,7 +23,7 @@ class FoundInodes(Inodes):
         super().__init__()
         self._tree = tree
         self._adopted = adopted
-        self._found: dict[int, Node] = {}
+        self._found: dict[int, Record] = {}
         self._one_at_a_time = trio.Lock()
 
     def is_known(self, node: Node) -> bool:
@@ -35,36 +36,43 @@ class FoundInodes(Inodes):
 
     def adopt(self, number: int, node: Node) -> None:
         """*number* means *node*; the kernel may refer to it, without a lookup that we had seen."""
-        if number not in self._nodes:
-            self._nodes[number] = node
-            self._numbers[node.path] = number
+        if number not in self._records:
+            self._keep(number, node)
+            self._lookups[number] = 0
             self._adopted(number)
 
     async def learn(self, number: int) -> None:
         """Have `node` know *number*, if there is anything in the tree that has it."""
-        if number in self._nodes:
+        if number in self._records:
             return
         async with self._one_at_a_time:
             if number not in self._found:
                 # In a thread: of a large store it takes a while.
                 await trio.to_thread.run_sync(self._search, number)
-        node = self._found.get(number)
-        if node is not None:
-            self.adopt(number, node)
+        record = self._found.get(number)
+        if record is not None:
+            self.adopt(number, self._node(record))
 
     def _search(self, number: int) -> None:
         """Level by level: what programs keep, such as a directory, is high up more often than not."""
-        level = [ROOT]
-        while level and number not in self._found:
-            level = [child for node in level for child in self._children(node)]
-            self._found.update((number_of(node.path), node) for node in level)
+        directories = [ROOT]
+        while directories and number not in self._found:
+            below: list[Node] = []
+            for child in chain.from_iterable(map(self._children, directories)):
+                self._found[number_of(child.path)] = self._record(child)
+                if child.kind.is_directory:
+                    below.append(child)
+            directories = below
 
     def all(self) -> Iterator[int]:
         """The numbers of all files of keys, wherever they were given out. For a thread."""
-        level = [ROOT]
-        while level:
-            level = [child for node in level for child in self._children(node)]
-            yield from (number_of(node.path) for node in level if node.ref is not None)
+        yield from self._below(ROOT)
+
+    def _below(self, node: Node) -> Iterator[int]:
+        for child in self._children(node):
+            if child.ref is not None:
+                yield number_of(child.path)
+            yield from self._below(child)
 
     def _children(self, node: Node) -> Iterator[Node]:
         if node.kind.is_directory:

@@ -1,6 +1,7 @@
 """Open files: what each handle has to offer until it is closed."""
 
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -60,7 +61,7 @@ class ScratchHandle:
 class DirectoryHandle:
     """An open directory: its entries as they were when it was opened."""
 
-    entries: tuple[tuple[str, Node], ...]
+    entries: Sequence[tuple[str, Node]]
 
 
 @dataclass(frozen=True, slots=True)

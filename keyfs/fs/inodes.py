@@ -1,4 +1,8 @@
-"""Inode numbers: derived from the node's path, so that they survive a restart and a rotation."""
+"""Inode numbers: derived from the node's path, so that they survive a restart and a rotation.
+
+A listing of a large key store makes the kernel refer to millions of nodes. So what is kept of one is the text
+of its path, where the rest follows from that; the node itself is made again when it is asked for.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,41 +10,47 @@ from typing import Final
 
 import pyfuse3
 
-from keyfs.core.tree import ROOT, Node, Path
+from keyfs.core.purposes import Purpose
+from keyfs.core.tree import ROOT, Kind, Node, Path, node_at
 from keyfs.errors import KeyNotFound
 
+RECENT: Final = 1 << 12
+"""How many nodes made again are kept: more than a busy host reads at a time."""
 _PERSON: Final = b"keyfs inode 1"
 _BITS: Final = 63
+_FOLLOW: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
+
+Record = bytes | Node
 
 
 class Inodes:
     """Nodes by inode number, for as long as the kernel refers to them."""
 
     def __init__(self) -> None:
-        self._nodes: dict[int, Node] = {pyfuse3.ROOT_INODE: ROOT}
-        self._lookups: dict[int, int] = {}
-        self._numbers: dict[Path, int] = {ROOT.path: pyfuse3.ROOT_INODE}
+        self._records: dict[int, Record] = {pyfuse3.ROOT_INODE: ROOT}
+        self._lookups: dict[int, int] = {}  # where it is not one
+        self._moved: dict[bytes, int] = {}  # by path, where another one had its hash first
+        self._purposes: dict[str, Purpose] = {}
+        self._recent: dict[int, Node] = {}
 
     def number(self, node: Node) -> int:
         """The node's inode number, without counting a reference."""
-        known = self._numbers.get(node.path)
-        if known is not None:
-            return known
-        number = number_of(node.path)
-        # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
-        while number in self._nodes:
-            number = number % (1 << _BITS) + 1
-        return number
+        return self._number(_text(node.path)) if node.path else pyfuse3.ROOT_INODE
 
     def refer(self, node: Node) -> int:
         """The node's inode number; the kernel now holds one more reference to it."""
         number = self.number(node)
-        if number == pyfuse3.ROOT_INODE:
-            return number
-        self._nodes[number] = node
-        self._numbers[node.path] = number
-        self._lookups[number] = self._lookups.get(number, 0) + 1
+        self.count(number, node)
         return number
+
+    def count(self, number: int, node: Node) -> None:
+        """The kernel now holds one more reference to *node*, of which `number` has just said *number*."""
+        if number == pyfuse3.ROOT_INODE:
+            return
+        if number in self._records:
+            self._lookups[number] = self._lookups.get(number, 1) + 1
+        else:
+            self._keep(number, node)
 
     def node(self, number: int) -> Node:
         """The node the kernel means.
@@ -48,46 +58,101 @@ class Inodes:
         Raises:
             KeyNotFound: no lookup ever gave out this number.
         """
-        node = self._nodes.get(number)
+        node = self._recent.get(number)
         if node is None:
-            raise KeyNotFound(f"unknown inode {number}")
+            record = self._records.get(number)
+            if record is None:
+                raise KeyNotFound(f"unknown inode {number}")
+            node = self._node(record)
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            self._recent[number] = node
         return node
 
     def is_known(self, node: Node) -> bool:
         """Whether the kernel refers to this node now."""
-        return node.path in self._numbers
+        return self.number(node) in self._records
 
     def known_number(self, node: Node) -> int | None:
         """The number of a node that the kernel may refer to; None if it does not."""
-        return self._numbers.get(node.path)
+        number = self.number(node)
+        return number if number in self._records else None
 
     def is_number(self, number: int) -> bool:
         """Whether the kernel refers to a node of this number."""
-        return number in self._nodes
+        return number in self._records
 
     def numbers(self) -> list[int]:
         """All that the kernel refers to."""
-        return list(self._nodes)
+        return list(self._records)
 
     def forget(self, references: Iterable[tuple[int, int]]) -> list[int]:
         """The kernel gives references back; returns the numbers of which it has none left."""
         gone = []
         for number, count in references:
-            left = self._lookups.get(number, 0) - count
-            if left > 0:
+            left = self._lookups.get(number, 1) - count
+            if left > 1:
                 self._lookups[number] = left
-            elif number in self._nodes and number != pyfuse3.ROOT_INODE:
+            elif left == 1:
                 self._lookups.pop(number, None)
-                del self._numbers[self._nodes.pop(number).path]
+            elif number in self._records and number != pyfuse3.ROOT_INODE:
+                self._drop(number)
                 gone.append(number)
         return gone
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._records)
+
+    def _number(self, text: bytes) -> int:
+        moved = self._moved.get(text) if self._moved else None
+        if moved is not None:
+            return moved
+        number = _hash(text)
+        # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
+        while (record := self._records.get(number)) is not None and _text_of(record) != text:
+            number = number % (1 << _BITS) + 1
+        return number
+
+    def _keep(self, number: int, node: Node) -> None:
+        self._records[number] = self._record(node)
+        text = _text(node.path)
+        if number != _hash(text):
+            self._moved[text] = number
+
+    def _record(self, node: Node) -> Record:
+        """As little of a node as it can be made again from."""
+        if node.kind not in _FOLLOW or node.ref is None:
+            return node
+        self._purposes.setdefault(node.ref.purpose.name, node.ref.purpose)
+        return _text(node.path)
+
+    def _drop(self, number: int) -> None:
+        text = _text_of(self._records.pop(number))
+        if self._moved:
+            self._moved.pop(text, None)
+        self._lookups.pop(number, None)
+        self._recent.pop(number, None)
+
+    def _node(self, record: Record) -> Node:
+        if isinstance(record, Node):
+            return record
+        path = record.decode("utf-8", "surrogateescape").split("/")
+        return node_at(self._purposes[path[0]], *path[1:])
 
 
 def number_of(path: Path) -> int:
     """The inode number of a path, unless another one has the same."""
-    text = "/".join(path).encode("utf-8", "surrogateescape")
+    return _hash(_text(path))
+
+
+def _text(path: Path) -> bytes:
+    return "/".join(path).encode("utf-8", "surrogateescape")
+
+
+def _text_of(record: Record) -> bytes:
+    return _text(record.path) if isinstance(record, Node) else record
+
+
+def _hash(text: bytes) -> int:
     digest = hashlib.blake2b(text, digest_size=8, person=_PERSON).digest()
     return int.from_bytes(digest, "big") >> 1 | 2  # neither 0 nor the root's 1

@@ -8,6 +8,7 @@ import msgspec
 
 from keyfs.broker.broker import Snapshot
 from keyfs.core.names import KeyRef
+from keyfs.core.ordering import at_once
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import ROOT, Facts, Kind, Node, Path, key_node, parse_key_label
@@ -150,7 +151,7 @@ class KeptHandles(Handles):
                 self._pages.inherit_writer(kept.inode)
             return WriteHandle(node, staged, kept.facts, inode=kept.inode)
         if kept.kind == "directory":
-            return DirectoryHandle(tuple(directory_entries(self._tree, node)))
+            return DirectoryHandle(at_once(directory_entries(self._tree, node)))
         return NudgeHandle()
 
     def _node_at(self, path: Path, *, is_read: bool) -> Node:

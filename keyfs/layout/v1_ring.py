@@ -27,6 +27,10 @@ Retired = dict[str, Part]
 
 def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
     """The ring made up by *blobs*; a slot's name and stat become a part."""
+    if len(blobs) == 1:
+        ((slot, (name, stat)),) = blobs.items()
+        if slot.stamp is None:  # as most keys are that never were rotated
+            return KeyRing(ref, (_current_version({slot.half: _part(ref, slot.half, name, stat)}, []),))
     current: dict[Half, Part] = {}
     retired: dict[Half, Retired] = {Half.SECRET: {}, Half.PUBLIC: {}}
     for slot, (name, stat) in blobs.items():

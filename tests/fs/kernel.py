@@ -114,7 +114,9 @@ class Kernel:
     async def names(self, path: str) -> list[str]:
         """What `ls -a` shows."""
         fh = await self.operations.opendir(await self.inode(path), self.ctx)
-        entries = await self.readdir(fh)
+        entries: list[Entry] = []
+        while more := await self.readdir(fh, entries[-1].next_id if entries else 0):
+            entries += more
         await self.operations.releasedir(fh)
         return [entry.name for entry in entries]
 
