@@ -18,7 +18,7 @@ from keyfs.fs import pages
 from keyfs.fs.kernel_cache import KernelCache
 from keyfs.fs.pages import Admission
 
-SLOW_S: Final = 0.05
+SLOW_S: Final = 0.15
 Patch = tuple[object, str, Any]
 FORGET: Final = pyfuse3.invalidate_inode
 STALE: Final = KernelCache.stale

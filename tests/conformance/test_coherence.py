@@ -1,6 +1,6 @@
 """What the kernel keeps is never older than what was acknowledged; and each rule that makes it so is needed.
 
-The kernel is slow to forget here (50 ms), so that who should wait for it, and does not, is found out.
+The kernel is slow to forget here (150 ms), so that who should wait for it, and does not, is found out.
 """
 
 import subprocess

@@ -158,7 +158,9 @@ def test_hundreds_of_readers_of_cold_keys_hold_up_nobody(
     record_testsuite_property("slowest_of_hundreds_s", max(outcome.took_s for outcome in outcomes))
     record_testsuite_property("slowest_meanwhile_s", max(outcome.took_s for outcome in meanwhile))
     site.mend()
-    assert {outcome.error for outcome in outcomes} == {"EAGAIN"}
+    # One key was opened at the start, to prove the master key: it is not cold.
+    assert len({label for label, outcome in zip(cold * 2, outcomes, strict=True) if not outcome.error}) <= 1
+    assert {outcome.error for outcome in outcomes} - {""} == {"EAGAIN"}
     assert max(outcome.took_s for outcome in outcomes) < READ_S + SLACK_S
     assert {outcome.error for outcome in meanwhile} == {""}
     assert max(outcome.took_s for outcome in meanwhile) < METADATA_S

@@ -20,7 +20,7 @@ KEY = "storage-sym/alice"
 
 
 def test_callers_get_an_error_after_the_grace_and_keys_when_a_worker_can_start(tmp_path: Path) -> None:
-    with supervised(tmp_path, "--grace", "2s") as site:
+    with supervised(tmp_path, "--grace", "2s", "--direct-io") as site:
         current = site.store.make(KEY) / "current"
         content = digest(current.read_bytes())
         with open(current, "rb", buffering=0) as opened:

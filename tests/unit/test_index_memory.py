@@ -24,7 +24,7 @@ def test_a_key_takes_few_bytes_beyond_its_name(medium: str) -> None:
 
 @pytest.mark.parametrize("medium", ["redis", "directory"])
 def test_a_retired_version_takes_fewer(medium: str) -> None:
-    assert grown(40_000, medium, rotations=5) <= 3 * LIMIT / 2
+    assert grown(40_000, medium, rotations=5) <= 2 * LIMIT
 
 
 def test_the_script_tells_all_figures() -> None:
