@@ -33,6 +33,32 @@ _TOLD: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
 Invalidate = Callable[[int, bool], None]  # a file, and whether its attributes alone are to be forgotten
 
 
+class _Given:
+    """The times of files that were given out with attributes, for as long as the kernel may keep those."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, int] = {}
+        self._before: dict[int, int] = {}
+        self._turn_s = 0.0
+
+    def note(self, inode: int, mtime_ns: int) -> None:
+        """It was given out now."""
+        if trio.current_time() >= self._turn_s:
+            self._now, self._before = {}, self._now
+            self._turn_s = trio.current_time() + KEPT_S
+        self._now[inode] = mtime_ns
+
+    def agrees(self, inode: int, mtime_ns: int) -> bool:
+        """Whether the kernel keeps no other time than this one."""
+        known = self._now.get(inode)
+        return mtime_ns == (self._before.get(inode, mtime_ns) if known is None else known)
+
+    def drop(self, inode: int) -> None:
+        """The kernel is told to forget it."""
+        self._now.pop(inode, None)
+        self._before.pop(inode, None)
+
+
 class KernelCache:
     """Says what the kernel may keep, and takes it away.
 
@@ -46,7 +72,7 @@ class KernelCache:
         self._ttl_s = ttl_s
         self.pages = Pages(is_on=ttl_s > 0)
         self._bare: dict[Path, float] = {}
-        self._given: dict[int, int] = {}  # the times that the kernel may keep
+        self._given = _Given()
         self._due: dict[int, bool] = {}  # to be forgotten, and whether only attributes
         self._going: dict[int, bool] = {}  # being forgotten
         # The kernel did not know them when it was told: an answer with attributes may have been on its way.
@@ -71,7 +97,8 @@ class KernelCache:
         facts, may_keep = self.pages.length(inode, facts)
         if not may_keep or self._is_bare(node.path):
             return facts, 0.0
-        self._given[inode] = facts.mtime_ns
+        if not node.kind.is_directory:
+            self._given.note(inode, facts.mtime_ns)
         return facts, KEPT_S
 
     def bare(self, path: Path) -> bool:
@@ -107,18 +134,18 @@ class KernelCache:
         """The kernel does not refer to this file any more, and keeps nothing of it."""
         self.pages.forgotten(inode)
         self._unsure.discard(inode)
-        self._given.pop(inode, None)
+        self._given.drop(inode)
 
     def is_settled(self, inode: int, mtime_ns: int) -> bool:
         """Whether the kernel keeps nothing of the file but what belongs to the version of that time."""
         if inode in self._due or inode in self._going or inode in self._unsure:
             return False
         # A change is in the index a moment before `stale` is told.
-        return self._given.get(inode, mtime_ns) == mtime_ns
+        return self._given.agrees(inode, mtime_ns)
 
     async def settle(self, inode: int, mtime_ns: int) -> None:
         """Return when `is_settled`, or when that takes too long."""
-        if inode in self._unsure or self._given.get(inode, mtime_ns) != mtime_ns:
+        if inode in self._unsure or not self._given.agrees(inode, mtime_ns):
             self._unsure.discard(inode)
             self.forget(inode)
         await self.settled()
@@ -176,7 +203,7 @@ class KernelCache:
             self.forget(inode)
 
     def _forget(self, inode: int, *, has_pages: bool) -> None:
-        self._given.pop(inode, None)
+        self._given.drop(inode)
         self._due[inode] = not has_pages and self._due.get(inode, True)
         self._arrived.set()
 
