@@ -24,7 +24,7 @@ from keyfs.core.secret import Secret
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
-from keyfs.store.base import Watch
+from keyfs.store.base import BlobStat, Watch
 
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
@@ -40,6 +40,7 @@ class Snapshot:
     content: Secret
     facts: Facts
     is_foretold: bool = False  # whether `stat`, which opens no seal, says the same length
+    stat: BlobStat | None = None  # of the blob, where the bytes follow from it alone
 
 
 class KeyBroker:
@@ -144,6 +145,21 @@ class KeyBroker:
         here = self._read_here(node.ref, node.version, node.half)
         return None if here is None else self._key_snapshot(node, *here)
 
+    def snapshot_again(self, node: Node, before: Snapshot) -> Snapshot | None:
+        """As `snapshot_here`, if what *before* showed is still there: opened when somebody looks.
+
+        Raises:
+            KeyNotFound, StoreUnavailable: as `snapshot`.
+        """
+        if node.ref is None or before.stat is None or not self._keys.opens_here:
+            return None
+        self.freshness.demand_readable()
+        version = self._keys.ring(node.ref).version(node.version)
+        if version.secret is None or version.secret.stat != before.stat:
+            return None
+        content = self._keys.reader.late(node.ref, version)
+        return None if content is None else Snapshot(content, before.facts, before.is_foretold, before.stat)
+
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
         return len(self._keys.index)
@@ -192,7 +208,8 @@ class KeyBroker:
         facts = self.tree.key_facts(node, version)
         content = shown(node, opened.material)
         if facts.size == len(content):
-            return Snapshot(content, facts, is_foretold=True)
+            is_secret = node.kind is Kind.KEY and node.half is Half.SECRET
+            return Snapshot(content, facts, True, opened.stat if is_secret else None)
         # Where the blob does not tell, only the key itself says how long it is.
         return Snapshot(content, replace(facts, size=len(content)))
 

@@ -9,7 +9,7 @@ from keyfs.broker.material import check_read, public_half
 from keyfs.broker.recent import Recent
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import SYMMETRIC_SIZE, Shape
-from keyfs.core.secret import Secret
+from keyfs.core.secret import LateSecret, Secret
 from keyfs.errors import (
     AccessDenied,
     InsecurePermissions,
@@ -192,6 +192,14 @@ class BlobReader:
             self._open_part(ref, Half.PUBLIC, part, blob)  # damage is never hidden behind a derived key
             event(_log, logging.INFO, "pair.mismatch", key=str(ref), name=part.name)
         return Opened(Secret(derived), blob.stat)
+
+    def late(self, ref: KeyRef, version: KeyVersion) -> LateSecret | None:
+        """The secret half of a version, opened when somebody looks; None if it is not in memory."""
+        part = version.part(Half.SECRET)
+        blob = self.cached(part)
+        if blob is None:
+            return None
+        return LateSecret(lambda: self._open_part(ref, Half.SECRET, part, blob).material)
 
     def _known(self, secret: Part) -> bytes | None:
         """The public half that was derived from this private one."""

@@ -1,6 +1,7 @@
 """`Secret`: key material that does not print, pickle or compare in variable time."""
 
 import hmac
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -59,3 +60,43 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not serialised")
+
+
+class LateSecret(Secret):
+    """A `Secret` that is made when somebody looks; often nobody does.
+
+    Args:
+        make: gives it; called once at most. What it raises, the one who looks gets.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Secret]) -> None:
+        super().__init__(b"")
+        self._make: Callable[[], Secret] | None = make
+
+    def reveal(self) -> bytes:
+        """As `Secret.reveal`."""
+        self._look()
+        return super().reveal()
+
+    def view(self) -> memoryview:
+        """As `Secret.view`."""
+        self._look()
+        return super().view()
+
+    def wipe(self) -> None:
+        """As `Secret.wipe`; what was not made by then never is."""
+        self._make = None
+        super().wipe()
+
+    def __len__(self) -> int:
+        self._look()
+        return super().__len__()
+
+    def _look(self) -> None:
+        if self._make is not None:
+            made = self._make()
+            self._buffer = bytearray(made.view())
+            made.wipe()
+            self._make = None

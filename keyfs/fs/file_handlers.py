@@ -31,6 +31,9 @@ class FileHandlers(Refusals):
             return file_info(self._open_scratch(node, flags, ctx.uid))
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             return await self._open_to_change(inode, node, flags, ctx)
+        again = self._open_again(inode, node, ctx)
+        if again is not None:
+            return again
         self._scene.demand(ctx, node, READ)
         snapshot = self._scene.broker.snapshot_here(node)
         if snapshot is not None and self._scene.kernel.is_settled(inode, snapshot.facts.mtime_ns):
@@ -107,6 +110,18 @@ class FileHandlers(Refusals):
             handle = self._scene.handles.writing(fh)
             await self._scene.broker.changes.commit(handle.node, handle.staged)
             await self._scene.kernel.settled()
+
+    def _open_again(self, inode: int, node: Node, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo | None:
+        """What the kernel has already, and is still what is there: nothing has to be opened for it."""
+        kernel = self._scene.kernel
+        kept = kernel.pages.kept(inode)
+        if kept is None or not kernel.is_settled(inode, kept.facts.mtime_ns):
+            return None
+        self._scene.demand_of(ctx, node, kept.facts, READ)
+        snapshot = self._scene.broker.snapshot_again(node, kept)
+        if snapshot is None:
+            return None
+        return self._opened(inode, node, snapshot, kernel.pages.admit_again(inode), ctx.pid)
 
     async def _open_later(self, inode: int, node: Node, pid: int) -> pyfuse3.FileInfo:
         """It has to be fetched, the kernel has to hear of a change first, or others have to close.

@@ -11,7 +11,7 @@ So no open ever depends on the kernel having been told to forget anything.
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import trio
@@ -33,6 +33,7 @@ class Admission(NamedTuple):
     is_cut: bool = False  # it made the kernel take the file for empty: it counts as a writer
 
 
+NOTHING: Final = Secret(b"")
 DIRECT: Final = Admission()
 CUT: Final = Admission(is_cut=True)
 
@@ -43,6 +44,7 @@ class _File:
 
     digest: bytes = b""  # of the kept version; empty for none
     facts: Facts | None = None  # those of the kept version
+    shown: Snapshot | None = None  # the kept version, without its bytes
     is_proved: bool = False  # law 2
     readers: int = 0  # opens that read the kernel's pages
     direct: dict[bytes, int] = field(default_factory=dict)  # opens that read by direct I/O, by digest
@@ -107,9 +109,24 @@ class Pages:
         if file.digest != digest:
             file.digest, file.is_proved, file.was_awaited = digest, False, False
         file.facts = snapshot.facts
+        file.shown = replace(snapshot, content=NOTHING)
+        return self._enter(file)
+
+    def kept(self, inode: int) -> Snapshot | None:
+        """What the kernel certainly has of a file, without its bytes; None while somebody writes it, too."""
+        file = self._files.get(inode)
+        if file is None or not file.is_proved or file.writers or file.is_mixed or not file.digest:
+            return None
+        return file.shown
+
+    def admit_again(self, inode: int) -> Admission:
+        """As `admit`, for the very version that `kept` has just told."""
+        return self._enter(self._files[inode])
+
+    def _enter(self, file: _File) -> Admission:
         file.readers += 1
         file.used_s = self._clock()
-        return Admission(digest, is_kept=True, keep=file.is_proved)
+        return Admission(file.digest, is_kept=True, keep=file.is_proved)
 
     def was_read(self, inode: int, admission: Admission) -> None:
         """The kernel fetched bytes for an open."""

@@ -155,7 +155,11 @@ class Scene:
         Raises:
             FUSEError: EACCES.
         """
-        if self.grants(ctx, self.facts(node), want):
+        self.demand_of(ctx, node, self.facts(node), want)
+
+    def demand_of(self, ctx: pyfuse3.RequestContext, node: Node, facts: Facts, want: int) -> None:
+        """As `demand`, of a node whose *facts* are at hand."""
+        if self.grants(ctx, facts, want):
             return
         what = {READ: "read", WRITE: "write", SEARCH: "search"}[want]
         denied: dict[str, Any] = {"path": str(node), "want": what, "uid": ctx.uid, "pid": ctx.pid}

@@ -88,7 +88,7 @@ class PageMachine(RuleBasedStateMachine):
 def find_what_breaks() -> None:
     run_state_machine_as_test(
         PageMachine,
-        settings=settings(max_examples=1500, stateful_step_count=40, phases=(Phase.generate,), deadline=None),
+        settings=settings(max_examples=800, stateful_step_count=40, phases=(Phase.generate,), deadline=None),
     )
 
 
