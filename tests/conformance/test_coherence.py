@@ -87,6 +87,10 @@ def test_without_a_rule_somebody_is_served_what_is_not_true(
     tmp_path: Path, fuse_required: None, mutant: str, probe: Probe
 ) -> None:
     # Waking watchers makes the kernel forget, too; on a read-only mount nobody does that.
-    options = (*TTL, "--read-only") if "elsewhere" in probe.__name__ else TTL
+    is_passive = probe in (
+        probes.what_changed_elsewhere_is_soon_seen_by_stat,
+        probes.an_open_follows_a_change_of_the_very_moment,
+    )
+    options = (*TTL, "--read-only") if is_passive else TTL
     with mutated(tmp_path, mutant, *options) as store, pytest.raises(AssertionError):
         probe(store)
