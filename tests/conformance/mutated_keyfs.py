@@ -16,6 +16,7 @@ from keyfs.cli.main import run
 from keyfs.core.tree import Node
 from keyfs.fs import pages
 from keyfs.fs.kernel_cache import KernelCache
+from keyfs.fs.nudge import Nudger
 from keyfs.fs.pages import Admission
 
 SLOW_S: Final = 0.15
@@ -52,7 +53,8 @@ MUTANTS: Final[dict[str, tuple[Patch, ...]]] = {
         (KernelCache, "stale", lambda self, nodes: without_directories(STALE, self, nodes)),
     ),
     "opens do not wait for the kernel": ((KernelCache, "is_settled", lambda *_: True),),
-    "changes are acknowledged before": ((KernelCache, "settled", at_once),),
+    # Waking watchers makes the kernel forget, too, a little later.
+    "changes are acknowledged before": ((KernelCache, "settled", at_once), (Nudger, "tell", at_once)),
     "names that move are kept": ((KernelCache, "bare", lambda *_: True),),
 }
 
