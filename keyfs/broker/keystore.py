@@ -211,7 +211,9 @@ class KeyStore:
             return changed
         found = self.store.stat_many(changes.names)
         changed = set()
-        for name in changes.names:
+        # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
+        # who lists meanwhile must not miss a version that is there.
+        for name in sorted(changes.names, key=len, reverse=True):
             changed |= self.index.apply(name, found.get(name))
         return changed
 

@@ -10,7 +10,8 @@ from keyfs.broker.keystore import READ_TRIES
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import STORAGE as STORAGE_PURPOSE
 from keyfs.errors import AccessDenied, KeyNotFound, StoreUnavailable, UnsealFailed
-from keyfs.store.base import Blob
+from keyfs.layout.base import Slot
+from keyfs.store.base import Blob, BlobStat
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -149,6 +150,29 @@ def test_news_are_taken_in(keys: Keys, outside: Keys, change: str) -> None:
         keys.keys.refresh()
         assert view(keys) == view(outside)
         assert not keys.keys.has_changes()
+
+
+def test_no_version_is_missing_while_a_lot_of_news_is_taken_in(
+    keys: Keys, outside: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.keys.watch()
+    for _ in range(20):
+        outside.writer.rotate(STORAGE)
+    index, seen = keys.keys.index, []
+    apply = index.apply
+
+    def watched(name: str, stat: BlobStat | None) -> set[Slot]:
+        changed = apply(name, stat)
+        held = {v.secret.stat.identity for v in index.ring(STORAGE).versions if v.secret is not None}
+        seen.append((index.ring(STORAGE).version(CURRENT).part(Half.SECRET).stat.identity, held))
+        return changed
+
+    before = index.ring(STORAGE).version(CURRENT).part(Half.SECRET).stat.identity
+    monkeypatch.setattr(index, "apply", watched)
+    keys.keys.refresh()
+    assert len(seen) >= 20
+    assert all(before in held for current, held in seen if current != before)
+    assert all(len(held) >= 20 for current, held in seen if current != before)
 
 
 def test_without_a_watch_there_is_nothing_to_take_in(keys: Keys, outside: Keys) -> None:
