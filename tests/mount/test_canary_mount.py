@@ -129,7 +129,10 @@ def traced(tmp_path_factory: pytest.TempPathFactory, fuse_required: None) -> Tra
 def mount_and_trace(place: Path, environment: dict[str, str]) -> Traced:
     mountpoint, trace = place / "mount", place / TRACE
     mountpoint.mkdir()
-    tracer = ["strace", "-f", "-y", "-xx", "-s", "1000000", "-e", f"trace={CALLS}", "-o", str(trace)]
+    # -b: other programs are let go when they start. strace asks the file system about a file that was open
+    # when it went away, and waits for ever if that is of the mount, as those of the outside process are.
+    tracer = ["strace", "-f", "-b", "execve", "-y", "-xx", "-s", "1000000"]
+    tracer += ["-e", f"trace={CALLS}", "-o", str(trace)]
     command = [sys.executable, "-m", "keyfs", "mount", "--foreground", "--allow-other", str(mountpoint)]
     with subprocess.Popen(
         [*tracer, *command],
@@ -184,14 +187,9 @@ def test_no_key_is_written_to_anything_but_the_kernel_and_pipes(traced: Traced) 
 
 
 def test_bytes_reach_files_only_by_calls_that_are_looked_at(traced: Traced) -> None:
-    """Nothing is spliced; only the staging area and the log are written to.
-
-    And the mount itself: one byte, thrown away there, wakes who watches a file that changed elsewhere.
-    """
+    """Nothing is spliced; only the staging area and the log are written to."""
     assert not [call for call in traced.calls if call[0] in ("splice", "vmsplice", "sendfile")]
-    mount = f"{traced.place}/mount/"
-    written = [(path, data) for name, path, data in traced.calls if "write" in name and path.startswith("/")]
-    files = {path for path, data in written if not (path.startswith(mount) and len(data) == 1)}
+    files = {path for name, path, _ in traced.calls if "write" in name and path.startswith("/")}
     allowed = (f"{traced.place}/keys.keyfs/staging/", f"{traced.place}/daemon.log", "/dev/fuse", "/memfd:")
     assert {path for path in files if not path.startswith(allowed)} == set()
 
