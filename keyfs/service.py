@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -51,6 +52,7 @@ def run_service(
     Raises:
         KeyfsError: as *policy*, `open_keys`, `verify_master_key`, `serve`; before that nothing is mounted.
     """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a server that closes a connection is no reason to end
     rules = policy()
     if rules.shows_views or access.own:
         forms()  # not later: the package may be upgraded while we run
