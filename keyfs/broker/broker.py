@@ -43,6 +43,14 @@ class Snapshot:
     stat: BlobStat | None = None  # of the blob, where the bytes follow from it alone
 
 
+@dataclass(slots=True)
+class Standing:
+    """A snapshot that can be opened again, and the state of the index in which it was last seen current."""
+
+    snapshot: Snapshot  # its bytes are fetched from their seal when somebody looks
+    generation: int
+
+
 class KeyBroker:
     """Serves one tree to tasks.
 
@@ -145,20 +153,26 @@ class KeyBroker:
         here = self._read_here(node.ref, node.version, node.half)
         return None if here is None else self._key_snapshot(node, *here)
 
-    def snapshot_again(self, node: Node, before: Snapshot) -> Snapshot | None:
-        """As `snapshot_here`, if what *before* showed is still there: opened when somebody looks.
-
-        Raises:
-            KeyNotFound, StoreUnavailable: as `snapshot`.
-        """
-        if node.ref is None or before.stat is None or not self._keys.opens_here:
+    def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
+        """What can be opened again while `stands` says so, without a seal; None if that is not possible."""
+        if node.ref is None or snapshot.stat is None or not self._keys.opens_here:
             return None
-        self.freshness.demand_readable()
-        version = self._keys.ring(node.ref).version(node.version)
-        if version.secret is None or version.secret.stat != before.stat:
+        generation = self._keys.index.generation  # first: what changes from here on is seen by `stands`
+        version = self._current(node)
+        if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
-        return None if content is None else Snapshot(content, before.facts, before.is_foretold, before.stat)
+        return None if content is None else Standing(replace(snapshot, content=content), generation)
+
+    def stands(self, node: Node, standing: Standing) -> bool:
+        """Whether the node still shows that snapshot, and may."""
+        generation = self._keys.index.generation
+        if standing.generation != generation:
+            version = self._current(node)
+            if version is None or version.secret is None or version.secret.stat != standing.snapshot.stat:
+                return False
+            standing.generation = generation
+        return self.freshness.is_fresh
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -167,6 +181,14 @@ class KeyBroker:
     async def drain(self, within_s: float) -> bool:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
+
+    def _current(self, node: Node) -> KeyVersion | None:
+        """The version that a node shows now; None if it is gone."""
+        assert node.ref is not None  # noqa: S101 - only files of keys are opened again
+        try:
+            return self._keys.ring(node.ref).version(node.version)
+        except KeyNotFound:
+            return None
 
     def _look(self, look: object) -> Collection[Slot]:
         """In a thread: take in what changed, and let others know that this look is under way."""

@@ -38,6 +38,7 @@ class KeyStore:
         self.reader = BlobReader(store, layout, protection)
         self.index = Index(layout, self.reader.proves)
         self._watch: Watch | None = None
+        self.waits_for_changes = False  # whether `refresh` takes in every change that was complete before it
         self._is_refreshing = False
         self._written: KeyRef | None = None
         self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
@@ -68,6 +69,7 @@ class KeyStore:
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
         self._watch = self.store.watch()
+        self.waits_for_changes = self._watch.waits
         self.load()
         return self._watch
 
@@ -75,11 +77,6 @@ class KeyStore:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
         return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
-
-    @property
-    def waits_for_changes(self) -> bool:
-        """Whether `refresh` takes in every change that was complete before it is called."""
-        return self._watch is not None and self._watch.waits
 
     @property
     def is_connected(self) -> bool:
