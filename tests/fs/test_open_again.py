@@ -101,8 +101,12 @@ async def test_who_closes_first_takes_nothing_from_who_opened_the_same(keys: Key
     await kernel.operations.release(second.fh)
 
 
-async def test_a_destroyed_key_is_not_opened_again(keys: Keys) -> None:
-    kernel, inode = await warmed(keys)
-    keys.writer.destroy(REF, CURRENT)
+async def test_a_destroyed_version_is_not_opened_again(keys: Keys) -> None:
+    keys.writer.rotate(REF)
+    kernel, _ = await warmed(keys)
+    (label,) = [name for name in await kernel.names(str(REF)) if name.startswith("2")]
+    await kernel.read(f"{REF}/{label}")
+    inode = await kernel.inode(f"{REF}/{label}")
+    keys.writer.destroy(REF, keys.keys.ring(REF).versions[0].id)
     with refused("ENOENT"):
         await kernel.operations.open(inode, os.O_RDONLY, kernel.ctx)
