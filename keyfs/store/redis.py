@@ -107,6 +107,9 @@ class RedisStore:
             names = {os.fsdecode(key.removeprefix(self._prefix)) for key in scanned(self._client, begin)}
         return self.stat_many(name for name in names if parts_are_safe(name) and parent(name) == directory)
 
+    def mark(self, directory: str) -> None:
+        """See `Store.mark`: nothing tells."""
+
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`; None too for what is no string."""
         return self.stat_many([name]).get(name)
