@@ -4,6 +4,7 @@ Readers never wait: rings are immutable values and the index replaces them whole
 index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also holds the store's own lock.
 """
 
+import select
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -210,8 +211,15 @@ class KeyStore:
             return False
         # What others did is in the index, or pending. The marks tell of what nobody hears of: a network file
         # system that another host writes to.
-        is_told = quick and self.waits_for_changes and not self.has_changes()
+        is_told = quick and self.waits_for_changes and not self._has_unheard()
         return not is_told or any(self._is_marked_anew(directory) for directory in places.directories)
+
+    def _has_unheard(self) -> bool:
+        """As `has_changes`, which is the tasks' own, for threads: with the mutex held nobody takes anything."""
+        poll = select.poll()  # `Watch.pending` may be under way in the tasks' thread, with the watch's own
+        if self._watch is not None:
+            poll.register(self._watch.fileno(), select.POLLIN)
+        return self.is_suspect or bool(poll.poll(0))
 
     def _is_marked_anew(self, directory: str) -> bool:
         known = self._marks.get(directory)

@@ -2,7 +2,9 @@
 
 import cProfile
 import pstats
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,8 +86,8 @@ def test_a_version_that_nobody_tells_of_is_found(
     """Another host's, on a network file system: no event comes, but the directory has changed."""
     rotate(keys, STORAGE_SYM, 2)
     theirs = format_stamp(NOON_NS)
-    monkeypatch.setattr(type(keys.keys._watch), "pending", lambda _watch: False)
     (root / HISTORY / theirs).write_bytes((root / "alice_storage_sym").read_bytes())
+    monkeypatch.setattr(keys.keys, "_has_unheard", lambda: False)
     keys.writer.rotate(STORAGE_SYM)
     assert theirs in keys.versions(STORAGE_SYM)
 
@@ -101,3 +103,20 @@ def test_who_hears_of_no_changes_lists_each_time(keys: Keys, root: Path) -> None
     alone.keys.load()
     alone.writer.rotate(STORAGE_SYM)
     assert listings(alone, STORAGE_SYM) == 1
+
+
+def test_a_look_at_what_is_pending_does_not_disturb_one_of_another_thread(keys: Keys) -> None:
+    """A poll object is one thread's: the tasks look at every request."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            keys.keys.has_changes()
+
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look)
+        try:
+            rotate(keys, STORAGE_SYM, 200)
+        finally:
+            stop.set()
+        looking.result()
