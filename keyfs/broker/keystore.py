@@ -116,6 +116,11 @@ class KeyStore:
         places = self.layout.places(ref)
         return self.store.lock((*places.names, *places.directories)[0])
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether we change a key just now."""
+        return self._written is not None
+
     @contextmanager
     def being_written(self, ref: KeyRef) -> Iterator[None]:
         """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
