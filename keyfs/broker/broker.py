@@ -30,6 +30,7 @@ AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
 FRESH_WITHIN_S: Final = 1.5
 WRITER_PAUSE_S: Final = 0.001
+ANSWERED_S: Final = 0.002  # until a writer has heard of it
 WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class KeyBroker:
         with trio.move_on_after(WRITER_WITHIN_S):
             while self._keys.is_being_written:
                 await trio.sleep(WRITER_PAUSE_S)
+                if not self._keys.is_being_written and not self._keys.waits_for_changes:
+                    await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""
@@ -132,11 +135,11 @@ class KeyBroker:
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
         """
+        if node.ref is not None and node.kind is not Kind.ROTATE:
+            return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
         here = self.snapshot_here(node)
-        if here is not None:
-            return here
-        assert node.ref is not None  # noqa: S101 - else it is no file, and `snapshot_here` has said so
-        return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
+        assert here is not None  # noqa: S101 - nobody has to be asked for anything but a key
+        return here
 
     def snapshot_here(self, node: Node) -> Snapshot | None:
         """As `snapshot`, if nobody has to be asked for it; else None.
@@ -194,9 +197,8 @@ class KeyBroker:
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            await self._fetcher.warm(
-                *(part for part in (version.secret, version.part(half)) if part is not None)
-            )
+            part, secret = version.part(half), version.secret
+            await self._fetcher.warm(*((part,) if secret is None or secret is part else (secret, part)))
         here = self._read_here(ref, version_id, half)
         if here is not None:
             return here

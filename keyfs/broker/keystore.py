@@ -220,7 +220,7 @@ class KeyStore:
         return not is_told or any(self._is_marked_anew(directory) for directory in places.directories)
 
     def _has_unheard(self) -> bool:
-        """As `has_changes`, which is the tasks' own, for threads: with the mutex held nobody takes anything."""
+        """As `has_changes`, which is the tasks' own, for a thread that holds the mutex."""
         poll = select.poll()  # `Watch.pending` may be under way in the tasks' thread, with the watch's own
         if self._watch is not None:
             poll.register(self._watch.fileno(), select.POLLIN)

@@ -18,10 +18,10 @@ def ring_after(
 ) -> KeyRing | None:
     """The ring of *blobs*, which are those of *ring* after *changes*; None where all of it has to be built.
 
-    The newest versions are built from their own blobs, together with an *anchor*, the one before them. If that
-    comes out as it was, and everything that changed is newer, then what is older is as it was, too: halves
-    are matched by rank where each has its other one, and copies of what is current are looked for from the
-    newest on, as far as they go.
+    The newest versions are built from their own blobs, together with an *anchor*, the one before them. If
+    that comes out as it was, and everything that changed is newer, then what is older is as it was, too:
+    halves are matched by rank where each has its other one, and copies of what is current are looked for
+    from the newest on, as far as they go.
     """
     if len(ring.versions) <= TAIL or ring.ref.purpose.is_legacy:
         return None

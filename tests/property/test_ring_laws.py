@@ -103,11 +103,15 @@ def test_a_rotation_builds_no_ring_anew(ref: KeyRef, versions: int, is_at_once: 
     before = index.ring(ref)
     names = {half: name_of(ref, half, None) for half in (Half if ref.purpose.is_pair else [Half.SECRET])}
     steps: list[Found] = [
-        *({name_of(ref, half, format_stamp(MOMENT_NS)): index.blobs(ref)[name]} for half, name in names.items()),
+        *(
+            {name_of(ref, half, format_stamp(MOMENT_NS)): index.blobs(ref)[name]}
+            for half, name in names.items()
+        ),
         *({name: stat(f"new {half.value}")} for half, name in names.items()),
     ]
-    for step in [{k: v for step in steps for k, v in step.items()}] if is_at_once else steps:
-        index.update(ref, step)
+    whole: Found = {name: facts for step in steps for name, facts in step.items()}
+    for found in [whole] if is_at_once else steps:
+        index.update(ref, found)
     after = index.ring(ref)
     assert after == rebuilt(index, ref)
     assert after.versions[0] is before.versions[0]
