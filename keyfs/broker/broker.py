@@ -99,11 +99,13 @@ class KeyBroker:
 
     async def _let_writer_end(self) -> None:
         """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
+        is_late = False
         with trio.move_on_after(WRITER_WITHIN_S):
             while self._keys.is_being_written:
+                is_late = True
                 await trio.sleep(WRITER_PAUSE_S)
-                if not self._keys.is_being_written and not self._keys.waits_for_changes:
-                    await trio.sleep(ANSWERED_S)
+            if is_late and not self._keys.waits_for_changes:
+                await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""

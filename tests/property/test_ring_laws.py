@@ -102,13 +102,11 @@ def test_a_rotation_builds_no_ring_anew(ref: KeyRef, versions: int, is_at_once: 
     index.load([page_of(Listing(history(ref, versions), {}))])
     before = index.ring(ref)
     names = {half: name_of(ref, half, None) for half in (Half if ref.purpose.is_pair else [Half.SECRET])}
-    steps: list[Found] = [
-        *(
-            {name_of(ref, half, format_stamp(MOMENT_NS)): index.blobs(ref)[name]}
-            for half, name in names.items()
-        ),
-        *({name: stat(f"new {half.value}")} for half, name in names.items()),
-    ]
+    archived, switched = list[Found](), list[Found]()
+    for half, name in names.items():
+        archived.append({name_of(ref, half, format_stamp(MOMENT_NS)): index.blobs(ref)[name]})
+        switched.append({name: stat(f"new {half.value}")})
+    steps = archived + switched
     whole: Found = {name: facts for step in steps for name, facts in step.items()}
     for found in [whole] if is_at_once else steps:
         index.update(ref, found)
