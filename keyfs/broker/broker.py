@@ -19,7 +19,7 @@ from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
 from keyfs.broker.viewing import shown
-from keyfs.core.names import Half, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
@@ -29,6 +29,9 @@ from keyfs.store.base import BlobStat, Watch
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
 FRESH_WITHIN_S: Final = 1.5
+WRITER_PAUSE_S: Final = 0.001
+ANSWERED_S: Final = 0.002  # until a writer has heard of it
+WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ class KeyBroker:
         self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
-        self.changes = Changes(tools, self._news, self.read)
+        self.changes = Changes(tools, self._news, self.read, self._knock)
 
     def on_change(self, tell: Tell) -> None:
         """Have *tell* called with the key files of which a watcher does not know that they changed."""
@@ -99,7 +102,18 @@ class KeyBroker:
                     await trio.sleep(AWAY_PAUSE_S)
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
+                await self._let_writer_end()
                 await self._take_in(FOLLOW_WITHIN_S)
+
+    async def _let_writer_end(self) -> None:
+        """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
+        is_late = False
+        with trio.move_on_after(WRITER_WITHIN_S):
+            while self._keys.is_being_written:
+                is_late = True
+                await trio.sleep(WRITER_PAUSE_S)
+            if is_late and not self._keys.waits_for_changes:
+                await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""
@@ -131,11 +145,11 @@ class KeyBroker:
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
         """
+        if node.ref is not None and node.kind is not Kind.ROTATE:
+            return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
         here = self.snapshot_here(node)
-        if here is not None:
-            return here
-        assert node.ref is not None  # noqa: S101 - else it is no file, and `snapshot_here` has said so
-        return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
+        assert here is not None  # noqa: S101 - nobody has to be asked for anything but a key
+        return here
 
     def snapshot_here(self, node: Node) -> Snapshot | None:
         """As `snapshot`, if nobody has to be asked for it; else None.
@@ -207,13 +221,24 @@ class KeyBroker:
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            await self._fetcher.warm(
-                *(part for part in (version.secret, version.part(half)) if part is not None)
-            )
+            part, secret = version.part(half), version.secret
+            await self._fetcher.warm(*((part,) if secret is None or secret is part else (secret, part)))
         here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
+
+    async def _knock(self, ref: KeyRef) -> bool:
+        """Whether the store has answered just now. False: nobody has asked it.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        try:
+            part = self._keys.ring(ref).version(CURRENT).part(Half.SECRET)
+        except KeyNotFound:
+            return False
+        return await self._fetcher.knock(part)
 
     def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
