@@ -16,6 +16,7 @@ import trio
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import KeyfsError, MountFailed
+from keyfs.fs import turns
 from keyfs.fs.notify import Notifier, feed_watchdog
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
@@ -130,6 +131,7 @@ async def _serve(
                 nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
                 _wake_watchers(operations, plan.place, outsider)
+                turns.install()
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 way.retired()
                 nursery.cancel_scope.cancel()
