@@ -7,7 +7,7 @@ from typing import Final
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
-from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
 from keyfs.core.purposes import Purpose
@@ -104,9 +104,9 @@ class Tree:
         now = (self._keys.index.generation, self.new_clients.generation)
         known = self._labels.get(purpose)
         if known is None or known[0] != now:
-            new = set(self.new_clients.of(purpose))
-            found = chain(new, (ref for ref in self._keys.index.refs(purpose) if ref not in new))
-            labels = yield from sorted_in_steps(ref.client_label for ref in found)
+            new = {ref.client for ref in self.new_clients.of(purpose)}
+            found = chain(new, (client for client in self._keys.index.clients(purpose) if client not in new))
+            labels = yield from sorted_in_steps(GLOBAL if client is None else client for client in found)
             known = self._labels[purpose] = (now, tuple(labels))
         return known[1]
 
@@ -241,12 +241,13 @@ class Tree:
         return view_node(ref, *parsed) if parsed is not None and is_enabled else None
 
     def _ring_children(self, ring: KeyRing) -> Sequence[Node]:
-        nodes = []
+        policy, nodes = self.policy.of(ring.ref), []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
                 if part is not None:
-                    nodes += [key_node(ring.ref, version.id, half), *self.views(ring.ref, version.id, half)]
-        if self._takes_writes(ring.ref.purpose, self.policy.of(ring.ref)):
+                    nodes.append(key_node(ring.ref, version.id, half))
+                    nodes += self.views(ring.ref, version.id, half) if policy.views else ()
+        if self._takes_writes(ring.ref.purpose, policy):
             nodes.append(rotate_node(ring.ref))
         return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
 

@@ -6,6 +6,7 @@ of its path, where the rest follows from that; the node itself is made again whe
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import pyfuse3
@@ -30,6 +31,7 @@ class Inodes:
         self._records: dict[int, Record] = {pyfuse3.ROOT_INODE: ROOT}
         self._lookups: dict[int, int] = {}  # where it is not one
         self._moved: dict[bytes, int] = {}  # by path, where another one had its hash first
+        self._evading: set[int] = set()  # numbers that were found for such paths
         self._purposes: dict[str, Purpose] = {}
         self._recent: dict[int, Node] = {}
 
@@ -111,13 +113,13 @@ class Inodes:
         # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
         while (record := self._records.get(number)) is not None and _text_of(record) != text:
             number = number % (1 << _BITS) + 1
+            self._evading.add(number)
         return number
 
     def _keep(self, number: int, node: Node) -> None:
         self._records[number] = self._record(node)
-        text = _text(node.path)
-        if number != _hash(text):
-            self._moved[text] = number
+        if number in self._evading:
+            self._moved[_text(node.path)] = number
 
     def _record(self, node: Node) -> Record:
         """As little of a node as it can be made again from."""
@@ -153,6 +155,7 @@ def _text_of(record: Record) -> bytes:
     return _text(record.path) if isinstance(record, Node) else record
 
 
+@lru_cache(maxsize=1 << 10)  # every listing names the directory above
 def _hash(text: bytes) -> int:
     digest = hashlib.blake2b(text, digest_size=8, person=_PERSON).digest()
     return int.from_bytes(digest, "big") >> 1 | 2  # neither 0 nor the root's 1

@@ -75,7 +75,7 @@ class Turns:
 
 
 class ReadLock:
-    """Held by the task that waits for a request. Who lets go of it may take it again before who waits for it."""
+    """Held by the task that waits for a request. Who lets go of it may take it again before others do."""
 
     def __init__(self) -> None:
         self._is_held = False
@@ -112,6 +112,9 @@ def install() -> None:
         wait_readable=turns.wait_readable,
     )
     shim = Device(
-        Lock=ReadLock, ClosedResourceError=trio.ClosedResourceError, open_nursery=trio.open_nursery, lowlevel=lowlevel
+        Lock=ReadLock,
+        ClosedResourceError=trio.ClosedResourceError,
+        open_nursery=trio.open_nursery,
+        lowlevel=lowlevel,
     )
-    setattr(pyfuse3, "trio", shim)
+    vars(pyfuse3)["trio"] = shim

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -11,8 +11,7 @@ from keyfs.errors import KeyNotFound
 from keyfs.store.base import BlobStat, Replacement
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One place where bytes of a key ring may lie. *stamp* is None for the current version."""
 
     ref: KeyRef
@@ -20,8 +19,7 @@ class Slot:
     stamp: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One half of a version, where it lies in the store, and how long it is once opened."""
 
     name: str
