@@ -131,7 +131,7 @@ async def _serve(
                 nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
                 _wake_watchers(operations, plan.place, outsider)
-                turns.install()
+                turns.take()
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 way.retired()
                 nursery.cancel_scope.cancel()

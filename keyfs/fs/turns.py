@@ -1,9 +1,9 @@
-"""When pyfuse3 waits for the next request, and how: a trio of its own, as `pyfuse3.asyncio` has one.
+"""How pyfuse3 waits for requests: with a trio of its own, as `pyfuse3.asyncio` gives it one.
 
-A task that reads a request hands the device on to another one, and both go through trio's loop and a poll of
-its own: that takes longer than to answer. Who lists a directory asks again as soon as it is answered. So the
-task that has answered looks for the next request itself, for as long as one comes soon after the other; and
-every millisecond everybody else gets a turn.
+By itself it hands the device from task to task, and each sleeps in trio's loop: for every request two tasks
+and an epoll, which takes longer than most answers do. But who lists a directory asks again as soon as it is
+answered. So the task that has answered looks for the next request on the spot, for as long as one follows
+the other; and every millisecond all other tasks get a turn.
 """
 
 import os
@@ -15,106 +15,99 @@ from typing import Final
 
 import pyfuse3
 import trio
+from trio.lowlevel import Abort, Task, current_task
 
 TURN_S: Final = 0.001
-"""For so long requests are answered one after the other before the rest of the loop gets a turn."""
+"""For so long requests are answered one after the other before the other tasks get a turn."""
 NEAR_S: Final = 0.0001
-"""A request that comes so soon after an answer is waited for on the spot."""
-
-
-class Device(SimpleNamespace):
-    """What pyfuse3 uses of trio, where it waits for requests."""
+"""For so long the next request is waited for on the spot. A guess: `find` takes a tenth of that."""
 
 
 class Turns:
-    """The device of one mount: who reads it, and when the others get a turn."""
+    """The device of a mount: who waits for its next request, and when the other tasks get a turn.
+
+    It is also pyfuse3's lock: one task waits at a time. Who has let go may take it again before those who
+    wait for it, so that they sleep on while requests are answered at once.
+    """
 
     def __init__(self) -> None:
         self._poll: select.poll | None = None
+        self._ends_s = 0.0
+        self._is_held = False
+        self._waiting: deque[Task] = deque()
+        self._last: Task | None = None  # who took the latest request
         self._is_near = False
-        self._may_spin = len(os.sched_getaffinity(0)) > 1  # else the caller could not run meanwhile
-        self._turn_ends_s = 0.0
         self._is_closing = False
+        self._may_spin = len(os.sched_getaffinity(0)) > 1  # else no caller could run meanwhile
 
-    def notify_closing(self, fd: int) -> None:
-        """Nobody is to read any more."""
-        self._is_closing = True
-        trio.lowlevel.notify_closing(fd)
+    async def __aenter__(self) -> None:
+        while self._is_held:
+            task = current_task()
+            self._waiting.append(task)
+
+            def give_up(_: object, task: Task = task) -> Abort:
+                self._waiting.remove(task)
+                return Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(give_up)
+        self._is_held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_held = False
+        if self._waiting:  # it has the device if we do not come back at once
+            trio.lowlevel.reschedule(self._waiting.popleft())
 
     async def wait_readable(self, fd: int) -> None:
         """Return when there is a request.
 
         Raises:
-            ClosedResourceError: nobody is to read any more.
+            ClosedResourceError: none is to be taken any more.
         """
-        if not self._is_here(fd):
+        asked_s = time.perf_counter()
+        if not self._is_here(fd, asked_s):
             await trio.lowlevel.wait_readable(fd)
-            self._turn_ends_s = time.perf_counter() + TURN_S
-            self._is_near = True
-        elif time.perf_counter() > self._turn_ends_s:
+            now_s = time.perf_counter()
+            self._is_near = now_s - asked_s < 2 * NEAR_S
+            self._ends_s = now_s + TURN_S
+        elif asked_s > self._ends_s:
             await trio.lowlevel.checkpoint()
-            self._turn_ends_s = time.perf_counter() + TURN_S
-        if self._is_closing:
-            raise trio.ClosedResourceError("the mount is being left")
+            self._ends_s = time.perf_counter() + TURN_S
+        if self._is_closing:  # during the turn; the session would swallow the request
+            raise trio.ClosedResourceError("no request is taken any more")
 
-    def _is_here(self, fd: int) -> bool:
-        """Whether there is a request, or comes at once."""
+    def notify_closing(self, fd: int) -> None:
+        """No request is to be taken any more."""
+        self._is_closing = True
+        trio.lowlevel.notify_closing(fd)
+
+    def _is_here(self, fd: int, asked_s: float) -> bool:
+        """Whether there is a request now, or at once."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLIN)
+        # Another task than before: an answer is waited for elsewhere, and may come in the meantime.
+        is_same, self._last = self._last is current_task(), current_task()
         if self._poll.poll(0):
             return True
-        if not self._is_near or not self._may_spin:
-            return False
-        until = time.perf_counter() + NEAR_S
-        while time.perf_counter() < until:
-            if self._poll.poll(0):
-                return True
-        self._is_near = False
+        if is_same and self._is_near and self._may_spin:
+            while time.perf_counter() < asked_s + NEAR_S:
+                if self._poll.poll(0):
+                    return True
         return False
 
 
-class ReadLock:
-    """Held by the task that waits for a request. Who lets go of it may take it again before others do."""
-
-    def __init__(self) -> None:
-        self._is_held = False
-        self._waiting: deque[trio.lowlevel.Task] = deque()
-
-    async def __aenter__(self) -> None:
-        while self._is_held:
-            await self._wait()
-        self._is_held = True
-
-    async def __aexit__(self, *_: object) -> None:
-        self._is_held = False
-        if self._waiting:
-            trio.lowlevel.reschedule(self._waiting.popleft())
-
-    async def _wait(self) -> None:
-        task = trio.lowlevel.current_task()
-        self._waiting.append(task)
-
-        def give_up(_: object) -> trio.lowlevel.Abort:
-            self._waiting.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(give_up)
-
-
-def install() -> None:
-    """Have pyfuse3 take its requests so."""
+def take() -> None:
+    """Have pyfuse3 wait for requests so."""
     turns = Turns()
     lowlevel = SimpleNamespace(
-        current_task=trio.lowlevel.current_task,
+        current_task=current_task,
         current_trio_token=trio.lowlevel.current_trio_token,
         notify_closing=turns.notify_closing,
         wait_readable=turns.wait_readable,
     )
-    shim = Device(
-        Lock=ReadLock,
+    vars(pyfuse3)["trio"] = SimpleNamespace(
+        Lock=lambda: turns,
         ClosedResourceError=trio.ClosedResourceError,
         open_nursery=trio.open_nursery,
         lowlevel=lowlevel,
     )
-    vars(pyfuse3)["trio"] = shim
