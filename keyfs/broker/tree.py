@@ -1,6 +1,6 @@
 """The tree as the key store is now: names to nodes, children, and what `stat` shows."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -80,21 +80,22 @@ class Tree:
             raise KeyNotFound(f"nothing called {name!r} in {node}/")
         return found
 
-    def children(self, node: Node) -> Iterator[Node]:
+    def children(self, node: Node) -> Iterable[Node]:
         """Everything in a directory, in the order of names.
 
         Raises:
             KeyNotFound: the directory is gone.
         """
+        if node.kind is Kind.CLIENT and node.ref is not None:
+            return self._ring_children(self._ring(node.ref))
+        if node.kind is Kind.PURPOSE and node.purpose is not None:
+            purpose = node.purpose
+            return (node_at(purpose, label) for label in at_once(self.labels(purpose)))
+        if node.kind is Kind.CONTROL_DIRECTORY:
+            return map(control_node, sorted(self._controls))
         if node.kind is Kind.ROOT:
-            yield CONTROL_ROOT
-            yield from sorted(map(purpose_node, self._keys.layout.purposes), key=str)
-        elif node.kind is Kind.CONTROL_DIRECTORY:
-            yield from (control_node(name) for name in sorted(self._controls))
-        elif node.purpose is not None and node.kind is Kind.PURPOSE:
-            yield from (node_at(node.purpose, label) for label in at_once(self.labels(node.purpose)))
-        elif node.kind is Kind.CLIENT and node.ref is not None:
-            yield from self._ring_children(self._ring(node.ref))
+            return [CONTROL_ROOT, *sorted(map(purpose_node, self._keys.layout.purposes), key=str)]
+        return ()
 
     def labels(self, purpose: Purpose) -> Generator[None, None, Sequence[str]]:
         """The clients of a purpose as they stand in paths, in order; in short steps.

@@ -13,7 +13,7 @@ import trio
 
 from keyfs.broker.tree import Tree
 from keyfs.core.purposes import Purpose
-from keyfs.core.tree import Kind, Node, node_at, parent_of
+from keyfs.core.tree import Kind, Node, node_at
 from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import dot_attributes
 from keyfs.fs.handles import DirectoryHandle
@@ -57,7 +57,7 @@ def directory_entries(tree: Tree, node: Node) -> Generator[None, None, Sequence[
     """
     if node.kind is Kind.PURPOSE and node.purpose is not None:
         return ClientEntries(node.purpose, (yield from tree.labels(node.purpose)))
-    return [(child.path[-1], child) for child in tree.children(node)]
+    return _entries(tree, node)
 
 
 class DirectoryHandlers(Refusals):
@@ -67,12 +67,15 @@ class DirectoryHandlers(Refusals):
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """A directory as it is now; the listing does not change while it is read."""
         scene = self._scene
-        node = scene.inodes.node(inode)
-        entries = await _while_others_are_served(directory_entries(scene.broker.tree, node))
+        node, tree = scene.inodes.node(inode), scene.broker.tree
+        if node.kind is Kind.PURPOSE:
+            entries = await _while_others_are_served(directory_entries(tree, node))
+        else:
+            entries = _entries(tree, node)
         if node.ref is not None and (scene.removed or scene.scratches):
             entries = [entry for entry in entries if not scene.is_hidden(entry[1], ctx.pid)]
             entries += [(s.name, s.node) for s in scene.scratches.beside(node.ref, ctx.uid)]
-        dots = (inode, scene.inodes.number(parent_of(node)))
+        dots = (inode, scene.inodes.above(node))
         return scene.handles.add(DirectoryHandle(node, entries, dots))
 
     @replies(None)
@@ -117,6 +120,10 @@ class DirectoryHandlers(Refusals):
             return False
         scene.inodes.count(number, node)
         return True
+
+
+def _entries(tree: Tree, node: Node) -> list[Entry]:
+    return [(child.path[-1], child) for child in tree.children(node)]
 
 
 async def _while_others_are_served(steps: Generator[None, None, Sequence[Entry]]) -> Sequence[Entry]:

@@ -6,13 +6,12 @@ of its path, where the rest follows from that; the node itself is made again whe
 
 import hashlib
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 import pyfuse3
 
 from keyfs.core.purposes import Purpose
-from keyfs.core.tree import ROOT, Kind, Node, Path, node_at
+from keyfs.core.tree import ROOT, Kind, Node, Path, node_at, parent_of
 from keyfs.errors import KeyNotFound
 
 RECENT: Final = 1 << 12
@@ -34,10 +33,21 @@ class Inodes:
         self._evading: set[int] = set()  # numbers that were found for such paths
         self._purposes: dict[str, Purpose] = {}
         self._recent: dict[int, Node] = {}
+        self._above: dict[str, int] = {}  # the directories of purposes
 
     def number(self, node: Node) -> int:
         """The node's inode number, without counting a reference."""
         return self._number(_text(node.path)) if node.path else pyfuse3.ROOT_INODE
+
+    def above(self, node: Node) -> int:
+        """The number of the directory above a node, as `number` says it."""
+        if node.kind is not Kind.CLIENT:
+            return self.number(parent_of(node))
+        purpose = node.path[0]  # above all the directories of a listing
+        number = self._above.get(purpose)
+        if number is None:
+            number = self._above[purpose] = self.number(parent_of(node))
+        return number
 
     def refer(self, node: Node) -> int:
         """The node's inode number; the kernel now holds one more reference to it."""
@@ -155,7 +165,6 @@ def _text_of(record: Record) -> bytes:
     return _text(record.path) if isinstance(record, Node) else record
 
 
-@lru_cache(maxsize=1 << 10)  # every listing names the directory above
 def _hash(text: bytes) -> int:
     digest = hashlib.blake2b(text, digest_size=8, person=_PERSON).digest()
     return int.from_bytes(digest, "big") >> 1 | 2  # neither 0 nor the root's 1

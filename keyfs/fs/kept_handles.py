@@ -11,7 +11,7 @@ from keyfs.core.names import KeyRef
 from keyfs.core.ordering import at_once
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
-from keyfs.core.tree import ROOT, Facts, Kind, Node, Path, key_node, parent_of, parse_key_label
+from keyfs.core.tree import ROOT, Facts, Kind, Node, Path, key_node, parse_key_label
 from keyfs.custody import Record, Records, held
 from keyfs.errors import KeyNotFound
 from keyfs.fs.directory_handlers import directory_entries
@@ -151,7 +151,7 @@ class KeptHandles(Handles):
                 self._pages.inherit_writer(kept.inode)
             return WriteHandle(node, staged, kept.facts, inode=kept.inode)
         if kept.kind == "directory":
-            dots = (self._inodes.number(node), self._inodes.number(parent_of(node)))
+            dots = (self._inodes.number(node), self._inodes.above(node))
             return DirectoryHandle(node, at_once(directory_entries(self._tree, node)), dots)
         return NudgeHandle()
 

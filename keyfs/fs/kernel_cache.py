@@ -95,11 +95,13 @@ class KernelCache:
         is_own = node.purpose is not None and node.purpose.own is not None
         if not self.pages.is_on or kind not in _TOLD or is_own:
             return facts, 0.0
+        is_bare = bool(self._bare) and self._is_bare(node.path)
+        if kind is Kind.CLIENT:  # no pages, and no version that an open could disagree with
+            return facts, 0.0 if is_bare else KEPT_S
         facts, may_keep = self.pages.length(inode, facts)
-        if not may_keep or (self._bare and self._is_bare(node.path)):
+        if is_bare or not may_keep:
             return facts, 0.0
-        if kind is not Kind.CLIENT:
-            self._given.note(inode, facts.mtime_ns)
+        self._given.note(inode, facts.mtime_ns)
         return facts, KEPT_S
 
     def bare(self, path: Path) -> bool:

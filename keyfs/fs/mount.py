@@ -99,6 +99,7 @@ def serve(
         MountFailed: the kernel refuses, or the mount does not answer.
     """
     logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
+    turns.take()
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure
@@ -131,7 +132,6 @@ async def _serve(
                 nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
                 _wake_watchers(operations, plan.place, outsider)
-                turns.take()
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 way.retired()
                 nursery.cancel_scope.cancel()
