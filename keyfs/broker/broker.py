@@ -8,7 +8,7 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -258,7 +258,7 @@ class KeyBroker:
             is_secret = node.kind is Kind.KEY and node.half is Half.SECRET
             return Snapshot(content, facts, True, opened.stat if is_secret else None)
         # Where the blob does not tell, only the key itself says how long it is.
-        return Snapshot(content, replace(facts, size=len(content)))
+        return Snapshot(content, facts._replace(size=len(content)))
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

@@ -1,13 +1,13 @@
 """The tree as the key store is now: names to nodes, children, and what `stat` shows."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
-from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
 from keyfs.core.purposes import Purpose
@@ -80,21 +80,22 @@ class Tree:
             raise KeyNotFound(f"nothing called {name!r} in {node}/")
         return found
 
-    def children(self, node: Node) -> Iterator[Node]:
+    def children(self, node: Node) -> Iterable[Node]:
         """Everything in a directory, in the order of names.
 
         Raises:
             KeyNotFound: the directory is gone.
         """
+        if node.kind is Kind.CLIENT and node.ref is not None:
+            return self._ring_children(self._ring(node.ref))
+        if node.kind is Kind.PURPOSE and node.purpose is not None:
+            purpose = node.purpose
+            return (node_at(purpose, label) for label in at_once(self.labels(purpose)))
+        if node.kind is Kind.CONTROL_DIRECTORY:
+            return map(control_node, sorted(self._controls))
         if node.kind is Kind.ROOT:
-            yield CONTROL_ROOT
-            yield from sorted(map(purpose_node, self._keys.layout.purposes), key=str)
-        elif node.kind is Kind.CONTROL_DIRECTORY:
-            yield from (control_node(name) for name in sorted(self._controls))
-        elif node.purpose is not None and node.kind is Kind.PURPOSE:
-            yield from (node_at(node.purpose, label) for label in at_once(self.labels(node.purpose)))
-        elif node.kind is Kind.CLIENT and node.ref is not None:
-            yield from self._ring_children(self._ring(node.ref))
+            return [CONTROL_ROOT, *sorted(map(purpose_node, self._keys.layout.purposes), key=str)]
+        return ()
 
     def labels(self, purpose: Purpose) -> Generator[None, None, Sequence[str]]:
         """The clients of a purpose as they stand in paths, in order; in short steps.
@@ -104,9 +105,9 @@ class Tree:
         now = (self._keys.index.generation, self.new_clients.generation)
         known = self._labels.get(purpose)
         if known is None or known[0] != now:
-            new = set(self.new_clients.of(purpose))
-            found = chain(new, (ref for ref in self._keys.index.refs(purpose) if ref not in new))
-            labels = yield from sorted_in_steps(ref.client_label for ref in found)
+            new = {ref.client for ref in self.new_clients.of(purpose)}
+            found = chain(new, (client for client in self._keys.index.clients(purpose) if client not in new))
+            labels = yield from sorted_in_steps(GLOBAL if client is None else client for client in found)
             known = self._labels[purpose] = (now, tuple(labels))
         return known[1]
 
@@ -241,12 +242,13 @@ class Tree:
         return view_node(ref, *parsed) if parsed is not None and is_enabled else None
 
     def _ring_children(self, ring: KeyRing) -> Sequence[Node]:
-        nodes = []
+        policy, nodes = self.policy.of(ring.ref), []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
                 if part is not None:
-                    nodes += [key_node(ring.ref, version.id, half), *self.views(ring.ref, version.id, half)]
-        if self._takes_writes(ring.ref.purpose, self.policy.of(ring.ref)):
+                    nodes.append(key_node(ring.ref, version.id, half))
+                    nodes += self.views(ring.ref, version.id, half) if policy.views else ()
+        if self._takes_writes(ring.ref.purpose, policy):
             nodes.append(rotate_node(ring.ref))
         return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
 

@@ -16,6 +16,7 @@ import trio
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import KeyfsError, MountFailed
+from keyfs.fs import turns
 from keyfs.fs.notify import Notifier, feed_watchdog
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
@@ -98,6 +99,7 @@ def serve(
         MountFailed: the kernel refuses, or the mount does not answer.
     """
     logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
+    turns.take()
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure

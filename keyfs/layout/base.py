@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -15,8 +15,7 @@ from keyfs.store.base import BlobStat, Replacement
 _id = attrgetter("id")
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One place where bytes of a key ring may lie. *stamp* is None for the current version."""
 
     ref: KeyRef
@@ -24,8 +23,7 @@ class Slot:
     stamp: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One half of a version, where it lies in the store, and how long it is once opened."""
 
     name: str

@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from keyfs.errors import InvalidName, KeyfsError
 
@@ -21,8 +21,7 @@ _NO_PARTS: Final = frozenset({"", ".", ".."})
 _BESIDE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,63}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class BlobStat:
+class BlobStat(NamedTuple):
     """What the medium says about a blob without handing out its bytes."""
 
     size: int
