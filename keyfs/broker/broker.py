@@ -176,7 +176,7 @@ class KeyBroker:
         if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
-        return None if content is None else Standing(replace(snapshot, content=content), generation)
+        return None if content is None else Standing(snapshot._replace(content=content), generation)
 
     def stands(self, node: Node, standing: Standing) -> bool:
         """Whether the node still shows that snapshot, and may."""
