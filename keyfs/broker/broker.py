@@ -8,7 +8,7 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -176,7 +176,7 @@ class KeyBroker:
         if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
-        return None if content is None else Standing(snapshot._replace(content=content), generation)
+        return None if content is None else Standing(replace(snapshot, content=content), generation)
 
     def stands(self, node: Node, standing: Standing) -> bool:
         """Whether the node still shows that snapshot, and may."""
