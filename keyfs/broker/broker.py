@@ -8,7 +8,7 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -19,7 +19,7 @@ from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
 from keyfs.broker.viewing import shown
-from keyfs.core.names import Half, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
@@ -29,6 +29,9 @@ from keyfs.store.base import BlobStat, Watch
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
 FRESH_WITHIN_S: Final = 1.5
+WRITER_PAUSE_S: Final = 0.001
+ANSWERED_S: Final = 0.002  # until a writer has heard of it
+WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
 
@@ -41,6 +44,14 @@ class Snapshot:
     facts: Facts
     is_foretold: bool = False  # whether `stat`, which opens no seal, says the same length
     stat: BlobStat | None = None  # of the blob, where the bytes follow from it alone
+
+
+@dataclass(slots=True)
+class Standing:
+    """A snapshot that can be opened again, and the state of the index in which it was last seen current."""
+
+    snapshot: Snapshot  # its bytes are fetched from their seal when somebody looks
+    generation: int
 
 
 class KeyBroker:
@@ -59,7 +70,7 @@ class KeyBroker:
         self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
-        self.changes = Changes(tools, self._news, self.read)
+        self.changes = Changes(tools, self._news, self.read, self._knock)
 
     def on_change(self, tell: Tell) -> None:
         """Have *tell* called with the key files of which a watcher does not know that they changed."""
@@ -91,7 +102,18 @@ class KeyBroker:
                     await trio.sleep(AWAY_PAUSE_S)
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
+                await self._let_writer_end()
                 await self._take_in(FOLLOW_WITHIN_S)
+
+    async def _let_writer_end(self) -> None:
+        """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
+        is_late = False
+        with trio.move_on_after(WRITER_WITHIN_S):
+            while self._keys.is_being_written:
+                is_late = True
+                await trio.sleep(WRITER_PAUSE_S)
+            if is_late and not self._keys.waits_for_changes:
+                await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""
@@ -123,11 +145,11 @@ class KeyBroker:
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
         """
+        if node.ref is not None and node.kind is not Kind.ROTATE:
+            return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
         here = self.snapshot_here(node)
-        if here is not None:
-            return here
-        assert node.ref is not None  # noqa: S101 - else it is no file, and `snapshot_here` has said so
-        return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
+        assert here is not None  # noqa: S101 - nobody has to be asked for anything but a key
+        return here
 
     def snapshot_here(self, node: Node) -> Snapshot | None:
         """As `snapshot`, if nobody has to be asked for it; else None.
@@ -145,20 +167,26 @@ class KeyBroker:
         here = self._read_here(node.ref, node.version, node.half)
         return None if here is None else self._key_snapshot(node, *here)
 
-    def snapshot_again(self, node: Node, before: Snapshot) -> Snapshot | None:
-        """As `snapshot_here`, if what *before* showed is still there: opened when somebody looks.
-
-        Raises:
-            KeyNotFound, StoreUnavailable: as `snapshot`.
-        """
-        if node.ref is None or before.stat is None or not self._keys.opens_here:
+    def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
+        """What can be opened again while `stands` says so, without a seal; None if that is not possible."""
+        if node.ref is None or snapshot.stat is None or not self._keys.opens_here:
             return None
-        self.freshness.demand_readable()
-        version = self._keys.ring(node.ref).version(node.version)
-        if version.secret is None or version.secret.stat != before.stat:
+        generation = self._keys.index.generation  # first: what changes from here on is seen by `stands`
+        version = self._current(node)
+        if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
-        return None if content is None else Snapshot(content, before.facts, before.is_foretold, before.stat)
+        return None if content is None else Standing(replace(snapshot, content=content), generation)
+
+    def stands(self, node: Node, standing: Standing) -> bool:
+        """Whether the node still shows that snapshot, and may."""
+        generation = self._keys.index.generation
+        if standing.generation != generation:
+            version = self._current(node)
+            if version is None or version.secret is None or version.secret.stat != standing.snapshot.stat:
+                return False
+            standing.generation = generation
+        return self.freshness.is_fresh
 
     def key_count(self) -> int:
         """How many keys there are, versions not counted."""
@@ -167,6 +195,14 @@ class KeyBroker:
     async def drain(self, within_s: float) -> bool:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
+
+    def _current(self, node: Node) -> KeyVersion | None:
+        """The version that a node shows now; None if it is gone."""
+        assert node.ref is not None  # noqa: S101 - only files of keys are opened again
+        try:
+            return self._keys.ring(node.ref).version(node.version)
+        except KeyNotFound:
+            return None
 
     def _look(self, look: object) -> Collection[Slot]:
         """In a thread: take in what changed, and let others know that this look is under way."""
@@ -185,13 +221,24 @@ class KeyBroker:
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            await self._fetcher.warm(
-                *(part for part in (version.secret, version.part(half)) if part is not None)
-            )
+            part, secret = version.part(half), version.secret
+            await self._fetcher.warm(*((part,) if secret is None or secret is part else (secret, part)))
         here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
+
+    async def _knock(self, ref: KeyRef) -> bool:
+        """Whether the store has answered just now. False: nobody has asked it.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        try:
+            part = self._keys.ring(ref).version(CURRENT).part(Half.SECRET)
+        except KeyNotFound:
+            return False
+        return await self._fetcher.knock(part)
 
     def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, and opens without asking a KMS; None where a thread has to do it."""

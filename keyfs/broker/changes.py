@@ -40,6 +40,7 @@ from keyfs.offload import Offload
 ROTATE_LIMIT: Final = 1 << 20  # bytes written to `rotate`; they mean nothing
 WRITE, GENERATE, DESTROY = "write", "generate", "destroy"
 Read = Callable[[KeyRef, str, Half], Awaitable[tuple[Opened, KeyVersion]]]
+Knock = Callable[[KeyRef], Awaitable[bool]]
 _log = logging.getLogger(__name__)
 
 
@@ -63,9 +64,11 @@ class Changes:
         tools: of the mount.
         news: hears of every change.
         read: how a version is read.
+        knock: whether the store has answered just now, about a key; it may know a quicker way to ask than
+            from a thread.
     """
 
-    def __init__(self, tools: Tools, news: News, read: Read) -> None:
+    def __init__(self, tools: Tools, news: News, read: Read, knock: Knock) -> None:
         self._keys = tools.keys
         self._writer = tools.writer
         self._clients = tools.tree.new_clients
@@ -74,6 +77,7 @@ class Changes:
         self.outcomes = tools.outcomes
         self._news = news
         self._read = read
+        self._knock = knock
         self._may_destroy = tools.may_destroy
         self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
@@ -186,7 +190,8 @@ class Changes:
 
     async def _demand_writable(self, ref: KeyRef | None) -> None:
         self._freshness.demand_writable()
-        if not self._keys.waits_for_changes:  # it may be away, and nobody has noticed yet
+        # It may be away, and nobody has noticed yet.
+        if not self._keys.waits_for_changes and (ref is None or not await self._knock(ref)):
             await self._offload.read(self._keys.store.now_ns)
         if ref is not None:
             self._keys.layout.check_writable(ref, self._keys.store.name_limit)

@@ -53,6 +53,11 @@ class Freshness:
             event(_log, logging.WARNING, "store.back", away_s=away_s)
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was missed when `look` was called last."""
+        return self._stale_since is None
+
+    @property
     def state(self) -> str:
         """`fresh`, or `stale since TIME`."""
         if self._stale_since is None:

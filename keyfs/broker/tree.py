@@ -193,7 +193,7 @@ class Tree:
 
     def _client_facts(self, ref: KeyRef) -> Facts:
         """Where what editors leave beside a key can be made, the owner has the write bit."""
-        versions = self._ring(ref).versions
+        versions = self._ring(ref).versions[-2:]  # what is older retired before them
         latest_ns = max([v.retired_ns or v.created_ns or 0 for v in versions], default=self._started_ns)
         policy = self.policy.of(ref)
         writes = OWNER_WRITES if self._takes_writes(ref.purpose, policy) else 0

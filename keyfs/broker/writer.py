@@ -125,7 +125,7 @@ class RingWriter:
         if version_id == CURRENT:
             raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
         with self._keys.lock(ref):
-            self._keys.relist(ref)
+            self._keys.relist(ref, quick=True)
             self._remove(ref, [self._keys.ring(ref).version(version_id)])
 
     def mend_public(self, ref: KeyRef) -> None:
@@ -135,7 +135,7 @@ class RingWriter:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
         """
         with self._keys.lock(ref):
-            ring = self._keys.relist(ref)
+            ring = self._keys.relist(ref, quick=True)
             public = None if ring is None else self._missing_public(ring)
             if ring is not None and public is not None:
                 self._mend(ring, public)
@@ -159,7 +159,7 @@ class RingWriter:
         """
         self._keys.layout.check_writable(ref, self._keys.store.name_limit)
         with self._keys.lock(ref), self._keys.being_written(ref):
-            ring = self._keys.relist(ref)
+            ring = self._keys.relist(ref, quick=True)
             _check_existence(ref, ring, must_exist)
             ring = self._mended(ring)
             material = decide(ring)

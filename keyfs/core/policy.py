@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfs.core.names import KeyRef
 from keyfs.core.views import NO_VIEWS, Views
@@ -27,8 +27,7 @@ PRIVATE_MODES: Final = (0o400, 0o440, 0o600, 0o640)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """The process behind a request. *groups* is asked only when it decides."""
 
     uid: int

@@ -63,17 +63,20 @@ class Secret:
 
 
 class LateSecret(Secret):
-    """A `Secret` that is made when somebody looks; often nobody does.
+    """A `Secret` that is made when somebody looks, which often nobody does, and anew after each `wipe`.
+
+    So one of them serves all who may look: whoever has done with it wipes it.
 
     Args:
-        make: gives it; called once at most. What it raises, the one who looks gets.
+        make: gives it, the same bytes every time. What it raises, the one who looks gets.
     """
 
-    __slots__ = ("_make",)
+    __slots__ = ("_is_made", "_make")
 
     def __init__(self, make: Callable[[], Secret]) -> None:
         super().__init__(b"")
-        self._make: Callable[[], Secret] | None = make
+        self._make = make
+        self._is_made = False
 
     def reveal(self) -> bytes:
         """As `Secret.reveal`."""
@@ -86,17 +89,18 @@ class LateSecret(Secret):
         return super().view()
 
     def wipe(self) -> None:
-        """As `Secret.wipe`; what was not made by then never is."""
-        self._make = None
-        super().wipe()
+        """As `Secret.wipe`."""
+        if self._is_made:
+            super().wipe()
+            self._is_made = False
 
     def __len__(self) -> int:
         self._look()
         return super().__len__()
 
     def _look(self) -> None:
-        if self._make is not None:
+        if not self._is_made:
             made = self._make()
             self._buffer = bytearray(made.view())
             made.wipe()
-            self._make = None
+            self._is_made = True

@@ -61,14 +61,14 @@ class FileHandlers(Refusals):
         handle = self._scene.handles.writing(fh)
         return self._scene.broker.changes.write(handle.node, handle.staged, off, buf)
 
-    @replies(WRITE_WITHIN_S)
+    @replies(None)
     async def flush(self, fh: int) -> None:
         """The answer to close(2): here a rotation is committed (rule R5)."""
-        if self._scene.broker.tree.is_read_only(ROOT):
+        if self.broker.tree.is_read_only(ROOT):
             raise FUSEError(errno.ENOSYS)  # the kernel asks no more, and close(2) costs no round trip
         await self._commit(fh)
 
-    @replies(WRITE_WITHIN_S)
+    @replies(None)
     async def fsync(self, fh: int, datasync: bool) -> None:
         """As `flush`: what is acknowledged here is in the store."""
         await self._commit(fh)
@@ -106,22 +106,27 @@ class FileHandlers(Refusals):
             return True
 
     async def _commit(self, fh: int) -> None:
-        if self._scene.handles.is_writing(fh):
-            handle = self._scene.handles.writing(fh)
+        if not self._scene.handles.is_writing(fh):
+            return
+        handle = self._scene.handles.writing(fh)
+        with trio.fail_after(WRITE_WITHIN_S):
             await self._scene.broker.changes.commit(handle.node, handle.staged)
             await self._scene.kernel.settled()
 
     def _open_again(self, inode: int, node: Node, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo | None:
         """What the kernel has already, and is still what is there: nothing has to be opened for it."""
-        kernel = self._scene.kernel
-        kept = kernel.pages.kept(inode)
-        if kept is None or not kernel.is_settled(inode, kept.facts.mtime_ns):
+        scene = self._scene
+        standing = scene.kernel.pages.standing(inode)
+        if standing is None:
             return None
-        self._scene.demand_of(ctx, node, kept.facts, READ)
-        snapshot = self._scene.broker.snapshot_again(node, kept)
-        if snapshot is None:
+        snapshot, facts = standing.snapshot, standing.snapshot.facts
+        if not scene.kernel.is_settled(inode, facts.mtime_ns) or not self.broker.stands(node, standing):
             return None
-        return self._opened(inode, node, snapshot, kernel.pages.admit_again(inode), ctx.pid)
+        scene.demand_of(ctx, node, facts, READ)
+        now_s = trio.current_time()
+        admission = scene.kernel.pages.admit_again(inode, now_s)
+        handle = ReadHandle(node, inode, ctx.pid, snapshot, now_s, admission)
+        return file_info(scene.handles.add(handle), admission)
 
     async def _open_later(self, inode: int, node: Node, pid: int) -> pyfuse3.FileInfo:
         """It has to be fetched, the kernel has to hear of a change first, or others have to close.
@@ -145,6 +150,8 @@ class FileHandlers(Refusals):
     def _opened(
         self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
     ) -> pyfuse3.FileInfo:
+        if admission.is_kept:
+            self._scene.kernel.pages.stand(inode, self.broker.standing(node, snapshot))
         handle = ReadHandle(node, inode, pid, snapshot, trio.current_time(), admission)
         return file_info(self._scene.handles.add(handle), admission)
 

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyfuse3
 from pyfuse3 import FUSEError
@@ -22,8 +22,7 @@ SEEN_S: Final = 2.0
 _GENERATION_AT: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
-class ReadHandle:
+class ReadHandle(NamedTuple):
     """An open for reading: bytes that never change."""
 
     node: Node
@@ -71,6 +70,7 @@ class NudgeHandle:
     """An open by our own nudging thread: what it writes is discarded."""
 
 
+_WRITING: Final = (WriteHandle, ScratchHandle)
 Handle = ReadHandle | WriteHandle | ScratchHandle | DirectoryHandle | NudgeHandle
 
 
@@ -89,7 +89,7 @@ class Handles:
     def add(self, handle: Handle) -> int:
         """The number under which the kernel will ask for *handle*."""
         # The last bit outlives us: who writes must hear of it when a later process does not know the rest.
-        number = next(self._numbers) << 1 | isinstance(handle, WriteHandle | ScratchHandle)
+        number = next(self._numbers) << 1 | isinstance(handle, _WRITING)
         self._handles[number] = handle
         if isinstance(handle, ReadHandle) and handle.pid:
             self._readers[handle.inode, handle.pid] = handle

@@ -11,12 +11,12 @@ So no open ever depends on the kernel having been told to forget anything.
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import trio
 
-from keyfs.broker.broker import Snapshot
+from keyfs.broker.broker import Snapshot, Standing
 from keyfs.core.purposes import Shape
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Facts, Kind, Node
@@ -33,7 +33,6 @@ class Admission(NamedTuple):
     is_cut: bool = False  # it made the kernel take the file for empty: it counts as a writer
 
 
-NOTHING: Final = Secret(b"")
 DIRECT: Final = Admission()
 CUT: Final = Admission(is_cut=True)
 
@@ -44,8 +43,9 @@ class _File:
 
     digest: bytes = b""  # of the kept version; empty for none
     facts: Facts | None = None  # those of the kept version
-    shown: Snapshot | None = None  # the kept version, without its bytes
+    standing: Standing | None = None  # the kept version, for opens that need no seal
     is_proved: bool = False  # law 2
+    again: Admission = DIRECT  # of opens that need no seal
     readers: int = 0  # opens that read the kernel's pages
     direct: dict[bytes, int] = field(default_factory=dict)  # opens that read by direct I/O, by digest
     writers: int = 0
@@ -108,25 +108,30 @@ class Pages:
             return Admission(digest)
         if file.digest != digest:
             file.digest, file.is_proved, file.was_awaited = digest, False, False
-        file.facts = snapshot.facts
-        file.shown = replace(snapshot, content=NOTHING)
-        return self._enter(file)
-
-    def kept(self, inode: int) -> Snapshot | None:
-        """What the kernel certainly has of a file, without its bytes; None while somebody writes it, too."""
-        file = self._files.get(inode)
-        if file is None or not file.is_proved or file.writers or file.is_mixed or not file.digest:
-            return None
-        return file.shown
-
-    def admit_again(self, inode: int) -> Admission:
-        """As `admit`, for the very version that `kept` has just told."""
-        return self._enter(self._files[inode])
-
-    def _enter(self, file: _File) -> Admission:
+        file.facts, file.standing = snapshot.facts, None
         file.readers += 1
         file.used_s = self._clock()
-        return Admission(file.digest, is_kept=True, keep=file.is_proved)
+        return Admission(digest, is_kept=True, keep=file.is_proved)
+
+    def stand(self, inode: int, standing: Standing | None) -> None:
+        """What `admit` has just admitted can be opened again like this."""
+        self._files[inode].standing = standing
+
+    def standing(self, inode: int) -> Standing | None:
+        """What the kernel certainly has of a file; None while somebody writes it, too."""
+        file = self._files.get(inode)
+        if file is None or not file.is_proved or file.writers or file.is_mixed:
+            return None
+        return file.standing
+
+    def admit_again(self, inode: int, now_s: float) -> Admission:
+        """As `admit`, for the very version that `standing` has just told."""
+        file = self._files[inode]
+        file.readers += 1
+        file.used_s = now_s
+        if file.again.digest != file.digest:
+            file.again = Admission(file.digest, is_kept=True, keep=True)
+        return file.again
 
     def was_read(self, inode: int, admission: Admission) -> None:
         """The kernel fetched bytes for an open."""
@@ -147,7 +152,8 @@ class Pages:
             return False
         if admission.is_kept:
             file.readers -= 1
-            self._vacate(file)
+            if not file.readers:
+                self._vacate(file)
         else:
             file.direct[admission.digest] -= 1
             if not file.direct[admission.digest]:
@@ -240,8 +246,6 @@ class Pages:
         self._files.pop(inode, None)
 
     def _vacate(self, file: _File) -> None:
-        if file.readers:
-            return
         if file.is_mixed:
             file.is_mixed, file.digest = False, b""
         if file.vacated is not None:

@@ -31,6 +31,8 @@ class Polls:
 
     def forget(self, fh: int) -> None:
         """An open file was closed."""
+        if not self._waiting:
+            return
         for ref, handles in list(self._waiting.items()):
             handles.pop(fh, None)
             if not handles:

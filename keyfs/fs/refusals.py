@@ -23,17 +23,13 @@ class Refusals(pyfuse3.Operations):
 
     def __init__(self, broker: KeyBroker, owner: Ownership, ttl_s: float = 0.0) -> None:
         super().__init__()
+        self.broker = broker
         self._scene = Scene(broker, owner, ttl_s)
 
     @property
     def scene(self) -> Scene:
         """What all handlers share."""
         return self._scene
-
-    @property
-    def broker(self) -> KeyBroker:
-        """What answers."""
-        return self._scene.broker
 
     @replies(METADATA_WITHIN_S)
     async def mknod(

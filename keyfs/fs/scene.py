@@ -142,6 +142,8 @@ class Scene:
 
     def owner_of(self, facts: Facts) -> Ownership:
         """Who owns a node."""
+        if facts.uid is None and facts.gid is None:
+            return self.owner
         return Ownership(
             self.owner.uid if facts.uid is None else facts.uid,
             self.owner.gid if facts.gid is None else facts.gid,
@@ -149,7 +151,7 @@ class Scene:
 
     def grants(self, ctx: pyfuse3.RequestContext, facts: Facts, want: int) -> bool:
         """Whether the bits of a node let the caller do what it wants."""
-        return may(caller(ctx), self.owner_of(facts), facts.mode, want)
+        return may(Caller(ctx.uid, ctx.gid, lambda: _groups(ctx.pid)), self.owner_of(facts), facts.mode, want)
 
     def demand(self, ctx: pyfuse3.RequestContext, node: Node, want: int) -> None:
         """Refuse, and say so in the log, what the bits do not grant.
@@ -169,11 +171,6 @@ class Scene:
             denied["reason"] = VIEW_REFUSAL
         event(_log, logging.WARNING, "access.denied", **denied)
         raise FUSEError(errno.EACCES)
-
-
-def caller(ctx: pyfuse3.RequestContext) -> Caller:
-    """The process behind a request."""
-    return Caller(ctx.uid, ctx.gid, lambda: _groups(ctx.pid))
 
 
 def process_of(pid: int) -> int:

@@ -1,7 +1,9 @@
 """The port: a layout knows names, history and contexts. It is told facts and returns decisions."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from keyfs.core.label import Label
@@ -9,6 +11,8 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyNotFound
 from keyfs.store.base import BlobStat, Replacement
+
+_id = attrgetter("id")
 
 
 class Slot(NamedTuple):
@@ -52,7 +56,7 @@ class KeyVersion:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """All versions of one key, oldest first; the current one, if there is one, is last.
+    """All versions of one key, oldest first, which is the order of their ids; the current one, if any, last.
 
     *orphans* are names of archived copies of what is still current: a rotation stopped half-way.
     """
@@ -73,9 +77,13 @@ class KeyRing:
         Raises:
             KeyNotFound: there is none.
         """
-        for version in self.versions:
-            if version.id == version_id:
-                return version
+        if version_id == CURRENT:  # by far the most often
+            found = self.current
+        else:
+            rank = bisect_left(self.versions, version_id, key=_id)
+            found = self.versions[rank] if rank < len(self.versions) else None
+        if found is not None and found.id == version_id:
+            return found
         raise KeyNotFound(f"{self.ref} has no version {version_id}")
 
 
@@ -127,6 +135,17 @@ class Layout(Protocol):
 
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """The ring that these blobs make up."""
+
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> KeyRing | None:
+        """What `ring` would say of *blobs*, where that follows from what it said before *changes*, else None.
+
+        What it costs does not grow with the number of versions, or hardly.
+        """
 
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """The same blobs by the places under which people know them: as what is current, or by a stamp."""

@@ -41,6 +41,15 @@ class JoinedLayout:
         """See `Layout.ring`."""
         return self._of(ref).ring(ref, blobs)
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> KeyRing | None:
+        """See `Layout.ring_after`."""
+        return self._of(ring.ref).ring_after(ring, blobs, changes)
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """See `Layout.shown`."""
         first = next(iter(blobs), None)

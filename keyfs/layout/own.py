@@ -90,6 +90,14 @@ class OwnLayout:
             ),
         )
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> None:
+        """See `Layout.ring_after`: it has to be listed, too, before anything is written."""
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """See `Layout.shown`: the newest one is current."""
         newest = max((slot.stamp or "" for slot in blobs), default="")

@@ -166,6 +166,12 @@ class Store(Protocol):
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """The blobs directly in *directory*, by full name; empty when there is no such directory."""
 
+    def mark(self, directory: str) -> object:
+        """What is another one whenever a name came to *directory* or went, but for one that did just now.
+
+        None where nothing tells, or there is no such directory.
+        """
+
     def stat(self, name: str) -> BlobStat | None:
         """The facts about one blob, None when it is absent."""
 

@@ -64,7 +64,7 @@ class DirectoryWatch:
 
     def pending(self) -> bool:
         """See `Watch.pending`."""
-        return bool(self._poll.poll(0)) or self._must_look()
+        return bool(self._poll.poll(0)) or (self._is_blind and self._must_look())
 
     def take(self) -> Changes:
         """See `Watch.take`."""

@@ -56,6 +56,9 @@ class MemoryStore:
         with self._at(directory) as blobs:
             return {name: blob.stat for name, blob in blobs.items() if parent(name) == directory}
 
+    def mark(self, directory: str) -> None:
+        """See `Store.mark`: nothing tells."""
+
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`."""
         with self._at(name) as blobs:

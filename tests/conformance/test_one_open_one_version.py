@@ -223,7 +223,9 @@ def test_readers_under_rotation_get_whole_versions(
 
     reader = threading.Thread(target=read_all)
     reader.start()
-    for _ in range(4):
+    for done in range(100):
+        if done >= 4 and len(seen) >= 2:  # a busy machine lets a reader miss some
+            break
         live.make(LABEL, NEW)
         live.make(LABEL, OLD)
     over.set()

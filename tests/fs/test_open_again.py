@@ -76,3 +76,37 @@ async def test_who_may_not_read_a_key_is_refused_what_the_kernel_has(keys: Keys)
     stranger = kernel.called_by(uid=OTHER, gid=OTHER)
     with refused("EACCES"):
         await kernel.operations.open(inode, os.O_RDONLY, stranger.ctx)
+
+
+async def test_a_change_of_another_key_takes_nothing_away(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, inode = await warmed(keys)
+    keys.writer.generate(parse_key_ref("storage-sym/bob222"))
+    break_seals(keys, monkeypatch)
+    for _ in range(2):
+        info = await kernel.operations.open(inode, os.O_RDONLY, kernel.ctx)
+        assert info.keep_cache
+        await kernel.operations.release(info.fh)
+
+
+async def test_who_closes_first_takes_nothing_from_who_opened_the_same(keys: Keys) -> None:
+    kernel, inode = await warmed(keys)
+    first, second = [await kernel.operations.open(inode, os.O_RDONLY, kernel.ctx) for _ in range(2)]
+    assert first.fh != second.fh
+    for number in (first.fh, second.fh):
+        assert await kernel.operations.read(number, 0, 99) == keys.secret(REF)
+    await kernel.operations.release(first.fh)
+    assert await kernel.operations.read(second.fh, 0, 99) == keys.secret(REF)
+    await kernel.operations.release(second.fh)
+
+
+async def test_a_destroyed_version_is_not_opened_again(keys: Keys) -> None:
+    keys.writer.rotate(REF)
+    kernel, _ = await warmed(keys)
+    (label,) = [name for name in await kernel.names(str(REF)) if name.startswith("2")]
+    await kernel.read(f"{REF}/{label}")
+    inode = await kernel.inode(f"{REF}/{label}")
+    keys.writer.destroy(REF, keys.keys.ring(REF).versions[0].id)
+    with refused("ENOENT"):
+        await kernel.operations.open(inode, os.O_RDONLY, kernel.ctx)

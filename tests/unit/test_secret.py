@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyfs.core.secret import Secret
+from keyfs.core.secret import LateSecret, Secret
 
 MATERIAL = b"\x00canary key bytes \xff"
 
@@ -70,3 +70,21 @@ def test_it_is_wiped_at_the_end_of_its_block() -> None:
     with Secret(MATERIAL) as secret:
         assert secret.reveal() == MATERIAL
     assert not any(secret.view())
+
+
+def test_a_late_one_is_made_when_somebody_looks_and_anew_after_it_was_wiped() -> None:
+    made: list[Secret] = []
+
+    def make() -> Secret:
+        made.append(Secret(MATERIAL))
+        return made[-1]
+
+    late = LateSecret(make)
+    late.wipe()
+    assert not made
+    assert (late.reveal(), bytes(late.view()), len(made)) == (MATERIAL, MATERIAL, 1)
+    view = late.view()
+    late.wipe()
+    assert not any(view)
+    assert (late.reveal(), len(made)) == (MATERIAL, 2)
+    assert not any(made[0].view())
