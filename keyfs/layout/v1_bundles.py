@@ -12,6 +12,7 @@ from keyfs.core.bundles import Bundle, BundledKey, BundledVersion
 from keyfs.core.gob import Record
 from keyfs.core.names import KeyRef
 from keyfs.core.secret import Secret
+from keyfs.core.stamps import is_stamp
 from keyfs.errors import MaterialCorrupt
 from keyfs.layout.base import KeyRing, KeyVersion, Part, Slot, one_slot
 from keyfs.layout.restoring import LAYOUT, v1_names
@@ -70,7 +71,7 @@ def stamp_of_public(version: KeyVersion) -> str | None:
     if version.public is None or version.retired_ns is None or version.secret is None:
         return None
     stamp = version.public.name.rpartition("/")[2]
-    return None if stamp == version.id else stamp
+    return stamp if stamp != version.id and is_stamp(stamp) else None
 
 
 def _why_not(ref: KeyRef) -> str | None:
