@@ -53,6 +53,8 @@ class Present:
         keys.reader.prefetch([part for version in self.ring.versions for part in _parts(version)])
         self._prints = {version.id: _fingerprint(keys, ref, version) for version in self.ring.versions}
 
+        self.is_paired = _is_paired(keys, ref, self.ring.current)
+
     def fingerprint(self, version: KeyVersion) -> bytes:
         """That of a version there."""
         return self._prints[version.id]
@@ -81,7 +83,7 @@ def plan_key(present: Present, ref: KeyRef, items: Collection[Restored]) -> list
         for name, group in groups.items()
     ]
     continues = ref.purpose.own is not None and any(_is_there(step, present) for step in steps[:-1])
-    return [_continued(step) if continues else step for step in steps]
+    return [_continued(step, present) if continues else step for step in steps]
 
 
 _Facts = tuple[bytes, KeyVersion | None, set[bytes]]  # fingerprint, who has the name, who else is retired
@@ -96,14 +98,17 @@ def _step(present: Present, items: tuple[Restored, ...], facts: _Facts) -> Step:
         return Step(version, items, Action.CONFLICT, reason=reason)
     missing = tuple(item for item in items if item.name not in present.by_name)
     if holder is not None and present.fingerprint(holder) == wanted:
-        return Step(version, items, Action.ADD if missing else Action.EQUAL, missing)
+        is_whole = not missing and (present.is_paired or not version.is_current)
+        return Step(version, items, Action.EQUAL if is_whole else Action.ADD, missing)
     if holder is None and not version.is_current:
         return _retired_step(present, items, (wanted, others))
     if version.is_current and (present.current == wanted or (present.current and wanted in others)):
         return Step(version, items, Action.EQUAL)
     if version.is_current and present.current is None and holder is None:
         return Step(version, items, Action.ADD, missing)
-    reason = "the key store has another current version" if version.is_current else "another key has this name"
+    reason = (
+        "the key store has another current version" if version.is_current else "another key has this name"
+    )
     return Step(version, items, Action.CONFLICT, reason=reason)
 
 
@@ -117,15 +122,16 @@ def _retired_step(present: Present, items: tuple[Restored, ...], facts: tuple[by
     return Step(version, items, Action.ADD, items)
 
 
-def _continued(step: Step) -> Step:
+def _continued(step: Step, present: Present) -> Step:
     """Own purposes: where what is current is in the backup, what comes after it there is no conflict.
 
     Nothing is switched in that layout: the newest version is current, so an import that was stopped leaves an
     older one current for a while.
     """
-    if step.action is not Action.CONFLICT or not step.version.is_current or step.reason.endswith("first"):
-        return step
-    return Step(step.version, step.items, Action.ADD, step.items)
+    is_free = not any(item.name in present.by_name for item in step.items)
+    if step.action is Action.CONFLICT and step.version.is_current and is_free:
+        return Step(step.version, step.items, Action.ADD, step.items)
+    return step
 
 
 def _is_there(step: Step, present: Present) -> bool:
@@ -154,3 +160,10 @@ def _fingerprint(keys: KeyStore, ref: KeyRef, version: KeyVersion) -> bytes:
     finally:
         if secret is not None:
             secret.wipe()
+
+
+def _is_paired(keys: KeyStore, ref: KeyRef, current: KeyVersion | None) -> bool:
+    """Whether the halves of what is current belong together: a switch of both may have been stopped."""
+    if current is None or current.secret is None or current.public is None:
+        return True
+    return keys.reader.stored_matches(ref, current)

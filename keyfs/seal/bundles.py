@@ -100,7 +100,11 @@ def open_bundle(data: bytes, lock: Lock) -> Secret:
     """
     form = recognise(data)
     if lock.is_passphrase != is_under_passphrase(data):
-        wanted = "under a passphrase: give --passphrase" if not lock.is_passphrase else "under a key: give --key-file"
+        wanted = (
+            "under a passphrase: give --passphrase"
+            if not lock.is_passphrase
+            else "under a key: give --key-file"
+        )
         raise InvalidSettings(f"the bundle is sealed {wanted}")
     try:
         if lock.is_passphrase:
@@ -111,7 +115,9 @@ def open_bundle(data: bytes, lock: Lock) -> Secret:
             return open_sealer(key).unseal(data[len(head) :], head)
     except UnsealFailed:
         word = "passphrase" if lock.is_passphrase else "key"
-        raise UnsealFailed(f"the bundle does not open: it is damaged, or sealed under another {word}") from None
+        raise UnsealFailed(
+            f"the bundle does not open: it is damaged, or sealed under another {word}"
+        ) from None
 
 
 def _key(content: Secret) -> Secret:
