@@ -18,8 +18,8 @@ WIPED: Final = (
     "this backup does not hold the key"
 )
 EMPTY: Final = (
-    "the bundle holds no keys at all: acra-keys export --all --private_keys packs an empty list in layout v2; "
-    "this is no backup"
+    "the bundle holds no keys at all and is no backup: acra-keys export --all --private_keys packs an empty "
+    "list in layout v2"
 )
 
 
@@ -72,7 +72,7 @@ def check_bundle(bundle: Bundle, progress: Progress = lambda _done, _all: None) 
 
 
 def compare(bundle: Bundle, store: Bundle) -> Iterator[Fault]:
-    """How a backup differs from a key store. What only the backup has is a note: it may have been destroyed."""
+    """How a backup differs from a key store. What only the backup has is a note: it may be destroyed."""
     ours = {key.ref: key for key in bundle.keys}
     for key in store.keys:
         other = ours.pop(key.ref, None)

@@ -6,7 +6,7 @@ from keyfs.core import bundles, gob
 from keyfs.core.bundles import Bundle
 from keyfs.core.purposes import Purpose
 from keyfs.core.secret import Secret
-from keyfs.errors import InvalidSettings, LayoutUnsupported
+from keyfs.errors import InvalidSettings, LayoutUnsupported, UnsealFailed
 from keyfs.layout import v1_bundles
 from keyfs.seal.bundles import Format, Lock, open_bundle, recognise, seal_bundle
 
@@ -35,17 +35,26 @@ def read_bundle(data: bytes, lock: Lock, declared: Iterable[Purpose] = ()) -> tu
 
 
 def write_bundle(bundle: Bundle, lock: Lock, form: Format) -> tuple[bytes, dict[str, str]]:
-    """The sealed bundle, and what cannot be in one of this format, with the reason.
+    """The sealed bundle, proved to open again, and what cannot be in one of this format, with the reason.
 
     Raises:
         InvalidSettings: this format knows no passphrases, or nothing is left for it.
         MaterialCorrupt: it would be too large.
+        UnsealFailed: it does not open to what was sealed.
     """
     if form is Format.KEYFS:
         with bundles.encode(bundle) as payload:
-            return seal_bundle(payload, lock, form), {}
+            return _sealed(payload, lock, form), {}
     records, left_out = v1_bundles.to_records(bundle)
     if not records:
         raise InvalidSettings("none of these keys can be in a bundle of Acra's: leave out --format acra")
     with Secret(gob.encode(records)) as payload:
-        return seal_bundle(payload, lock, form), left_out
+        return _sealed(payload, lock, form), left_out
+
+
+def _sealed(payload: Secret, lock: Lock, form: Format) -> bytes:
+    sealed = seal_bundle(payload, lock, form)
+    with open_bundle(sealed, lock) as proof:
+        if proof != payload:
+            raise UnsealFailed("the new bundle does not open to what was sealed: it was not written")
+    return sealed

@@ -1,4 +1,4 @@
-"""The files of a backup: the bundle, its key, a passphrase. Read within limits, written whole and for good."""
+"""The files of a backup: bundle, key, passphrase. Read within limits, written whole and for good."""
 
 import os
 import secrets

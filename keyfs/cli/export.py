@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from keyfs import app, logs
+from keyfs import logs
 from keyfs.broker.audit import leave_line
-from keyfs.broker.bundles import write_bundle
-from keyfs.broker.check import verify_master_key
+from keyfs.broker.bundles import read_bundle, write_bundle
 from keyfs.broker.exporting import Gathered, as_bundle, gather
 from keyfs.broker.keystore import KeyStore
 from keyfs.cli.bundle_files import (
@@ -29,18 +28,18 @@ from keyfs.cli.options import (
     json_option,
     log_level_option,
     master_key_option,
-    own_purposes,
-    required_store,
     store_option,
     wait_option,
 )
 from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
+from keyfs.core.bundles import Bundle
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.custody import raise_guards
 from keyfs.errors import KeyfsError, KeyNotFound, LayoutUnsupported
 from keyfs.logs import event
-from keyfs.seal.bundles import Format
+from keyfs.seal.bundles import Format, Lock, recognise
 
 _log = logging.getLogger(__name__)
 bundle_option = click.option(
@@ -80,8 +79,8 @@ def export(
 ) -> int:
     """Write keys with all their versions, opened and sealed anew, into one file; everything, by default.
 
-    The bundle is sealed under a fresh key, which is written to a file of its own: keep the two apart. Or under
-    a passphrase. keyfs verify proves that it can be restored.
+    The bundle is sealed under a fresh key, which is written to a file of its own (keep the two apart), or
+    under a passphrase. keyfs verify proves that it can be restored.
     """
     logs.configure(others["log_level"], "stderr")
     raise_guards()
@@ -89,7 +88,7 @@ def export(
     key_path = None if passphrase_from else key_file_of(path, key_file)
     demand_free(path, key_path, force=force)
     lock = lock_for_writing(key_file, passphrase_from)
-    keys = _opened(others)
+    keys, _ = open_whole(others)
     with closing(keys):
         chosen = Format.KEYFS if form == "keyfs" else _acra_format(keys)
         gathered = _gathered(keys, others["selected"])
@@ -97,7 +96,7 @@ def export(
         sealed, left_out = write_bundle(made, lock, chosen)
         key = None if key_path is None else (key_path, lock.material.reveal())
         write_files((path, sealed), key, force=force)
-        counts = dict(zip(("keys", "versions", "halves"), made.count(), strict=True))
+        counts = dict(zip(("keys", "versions", "halves"), _count(made, sealed, lock), strict=True))
         _leave_trace(keys, {"format": chosen.value, "failed": len(gathered.failures()), **counts})
         left_out = {**keys.index.strays, **left_out}
     lock.material.wipe()
@@ -109,22 +108,6 @@ def export(
     }
     _tell({**facts, **counts}, gathered, left_out, as_json=others["as_json"])
     return _outcome(gathered, is_all=chosen is Format.KEYFS or left_out.keys() <= keys.index.strays.keys())
-
-
-def _opened(options: dict[str, Any]) -> KeyStore:
-    """The listed key store. All of it, shown elsewhere or not: what is not in a backup is missed one day."""
-    access = app.Access(
-        required_store(options["store"]),
-        options["master_key"],
-        legacy=True,
-        wait_s=options["wait"],
-        own=own_purposes(),
-        undeclared=True,
-    )
-    keys, _ = app.open_keys(access)
-    keys.load()
-    verify_master_key(keys)
-    return keys
 
 
 def _acra_format(keys: KeyStore) -> Format:
@@ -168,6 +151,14 @@ def _chosen(keys: KeyStore, selected: Collection[str]) -> set[KeyRef]:
             raise KeyNotFound(f"there is no key {text} to export")
         refs |= found
     return refs
+
+
+def _count(made: Bundle, sealed: bytes, lock: Lock) -> tuple[int, int, int]:
+    """How many keys, versions and halves are in the bundle: Acra's cannot have all."""
+    if recognise(sealed) is Format.KEYFS:
+        return made.count()
+    _, read = read_bundle(sealed, lock)
+    return read.count()
 
 
 def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:

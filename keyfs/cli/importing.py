@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import click
 
-from keyfs import app, logs
+from keyfs import logs
 from keyfs.broker.audit import leave_line
 from keyfs.broker.bundle_check import demand_keys
 from keyfs.broker.bundles import read_bundle
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.import_plan import Action
 from keyfs.broker.importing import ImportReport, OnConflict, Row, Target, import_bundle
 from keyfs.broker.keystore import KeyStore
@@ -26,11 +25,11 @@ from keyfs.cli.options import (
     log_level_option,
     master_key_option,
     own_purposes,
-    required_store,
     store_option,
     wait_option,
 )
 from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
 from keyfs.core.bundles import Bundle
 from keyfs.custody import raise_guards
 from keyfs.errors import KeyfsError
@@ -81,18 +80,8 @@ def import_keys(
     lock = lock_for_reading(data, Path(bundle), key_file, passphrase_from)
     form, backup = read_bundle(data, lock, own_purposes())
     demand_keys(backup)
-    access = app.Access(
-        required_store(others["store"]),
-        others["master_key"],
-        legacy=True,
-        wait_s=others["wait"],
-        own=own_purposes(),
-        undeclared=True,
-    )
-    keys, writer = app.open_keys(access)
+    keys, writer = open_whole(others)
     with closing(keys):
-        keys.load()
-        verify_master_key(keys)
         with progress_bar("importing keys") as progress:
             target = Target(keys, writer, OnConflict(on_conflict), dry_run)
             report = import_bundle(backup, target, progress)
@@ -121,9 +110,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _tell(form: Format, backup: Bundle, report: ImportReport, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        rows = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in report.rows]
-        for row, cells in zip(report.rows, rows, strict=True):
-            cells["client"] = row.ref.client
+        rows = [
+            {**dict(zip(_COLUMNS, _cells(row), strict=True)), "client": row.ref.client} for row in report.rows
+        ]
         errors = {str(ref): str(error) for ref, error in report.failed.items()}
         facts = {"format": form.value, "dry_run": dry_run, "versions": rows, "counts": _counts(report)}
         click.echo(json.dumps({**facts, "failed": errors, "left_out": backup.left_out}, indent=2))

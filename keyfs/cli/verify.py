@@ -9,10 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from keyfs import app, logs
+from keyfs import logs
 from keyfs.broker.bundle_check import Fault, check_bundle, compare, demand_keys
 from keyfs.broker.bundles import read_bundle
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.exporting import as_bundle, gather
 from keyfs.cli.bundle_files import key_file_option, lock_for_reading, passphrase_option, read_bundle_file
 from keyfs.cli.exitcodes import FINDINGS, OK
@@ -25,6 +24,7 @@ from keyfs.cli.options import (
     wait_option,
 )
 from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
 from keyfs.core.bundles import Bundle
 from keyfs.core.stamps import rfc3339
 from keyfs.custody import raise_guards
@@ -69,20 +69,16 @@ def verify(
     is_asked = click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE
     # What is broken cannot be compared.
     if store and is_asked and not faults:
-        faults += _compared(backup, store, others)
+        faults += _compared(backup, {**others, "store": store})
     _tell({"format": form.value, **_facts(backup)}, faults, as_json=as_json)
     backup.wipe()
     return OK if all(fault.is_note for fault in faults) else FINDINGS
 
 
-def _compared(backup: Bundle, store: str, options: dict[str, Any]) -> list[Fault]:
+def _compared(backup: Bundle, options: dict[str, Any]) -> list[Fault]:
     """How it differs from a key store, all of which is looked at."""
-    own = own_purposes()
-    access = app.Access(store, options["master_key"], True, options["wait"], own=own, undeclared=True)  # noqa: FBT003
-    keys, _ = app.open_keys(access)
+    keys, _ = open_whole(options)
     with closing(keys), progress_bar("comparing keys") as progress:
-        keys.load()
-        verify_master_key(keys)
         gathered = gather(keys, progress=progress)
         there = as_bundle(keys, gathered)
     faults = [Fault("unreadable", path, str(error)) for path, error in gathered.failures().items()]

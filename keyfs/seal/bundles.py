@@ -58,8 +58,8 @@ def recognise(data: bytes) -> Format:
         raise MaterialCorrupt("it is a bundle of a later keyfs: use that to read it")
     if not data.strip(b"\0"):
         raise MaterialCorrupt(
-            f"it holds {len(data)} zero bytes and no backup: acra-backup wipes what it should write before it "
-            f"writes it; make another one from the key store, with keyfs export"
+            f"it holds {len(data)} zero bytes and no backup: acra-backup wipes what it should write and "
+            f"writes that; make another one from the key store, with keyfs export"
         )
     if data.startswith(_CELL):
         return Format.ACRA_V1
