@@ -39,8 +39,11 @@ def encode(records: Iterable[Record]) -> bytes:
     found = list(records)
     body = bytearray(_signed(_LIST_TYPE) + b"\0" + _number(len(found)))
     for name, content in found:
-        for value in (name.encode(), content):
-            body += b"\x01" + _number(len(value)) + value if value else b""
+        last = 0
+        for field, value in enumerate((name.encode(), content), 1):
+            if value:
+                body += _number(field - last) + _number(len(value)) + value
+                last = field
         body += b"\0"
     return _TYPES + _number(len(body)) + bytes(body)
 

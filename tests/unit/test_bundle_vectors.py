@@ -1,4 +1,6 @@
-"""Backups that real Acra tools made: what can be read is what their manifest says, what is broken is named."""
+"""Backups that real Acra tools made: what can be read is what the manifest says, what is broken is named."""
+
+import base64
 
 import pytest
 from bundled import BUNDLES, MANIFEST, acra_bundle, exported, lock_of, restore
@@ -86,8 +88,6 @@ def test_another_key_opens_nothing(name: str) -> None:
 
 
 def test_the_key_may_be_in_base64_as_acra_backup_prints_it() -> None:
-    import base64
-
     data = (BUNDLES / "v1-all.dat").read_bytes()
     key = base64.b64encode((BUNDLES / "v1-all.key").read_bytes()) + b"\n"
     assert read_bundle(data, Lock(Secret(key)))[1].count() == acra_bundle("v1-all")[1].count()

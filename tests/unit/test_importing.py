@@ -1,6 +1,7 @@
 """A backup into a key store: nothing is lost, nothing is overwritten, and it can be stopped anywhere."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 from bundled import actions, contents, exported, restore
@@ -8,8 +9,8 @@ from bundled import actions, contents, exported, restore
 from keyfs.broker.importing import OnConflict
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion, decode, encode
 from keyfs.core.names import CURRENT, KeyRef
-from keyfs.core.purposes import Purpose, Shape
 from keyfs.core.own import OwnKind, OwnSpec
+from keyfs.core.purposes import Purpose, Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import KeyExists, MaterialCorrupt, StoreUnavailable
 from keyfs.testing.builders import (
@@ -183,10 +184,8 @@ def test_an_import_that_dies_at_any_step_is_finished_by_the_next(ref: KeyRef, po
             other.writer.generate(ref)
         ours = other.values(ref) if policy is OnConflict.NEWER_VERSION else []
         dying = Dying(other, step)
-        try:
+        with suppress(StoreUnavailable):
             restore(bundle, other, policy)
-        except StoreUnavailable:
-            pass
         dying.stop()
         after = in_memory(medium)
         assert not restore(bundle, after, policy).failed
