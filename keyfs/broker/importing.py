@@ -168,8 +168,8 @@ class _KeyImport:
         with self._keys.lock(self._ref), self._keys.being_written(self._ref):
             steps = self.decided(anew=True)
             for step in steps:
-                for item in step.missing if step.action is Action.ADD else ():
-                    self._switch([item], {})
+                if step.action is Action.ADD and step.missing:
+                    self._switch(step.missing, {})  # both halves at once: a layout may keep them in one blob
             last = steps[-1]
             is_done = last.action is not Action.SUPERSEDE or self._took_its_place(steps)
             before = identity(self._keys.relist(self._ref, [item.name for item in self._items]))

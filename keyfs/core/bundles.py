@@ -37,6 +37,9 @@ class BundledVersion:
     retired_ns: int | None
     secret: Secret | None
     public: Secret | None
+    number: _Text = ""  # by which it is known too, current or not; empty in layouts without numbers
+    state: int | None = None  # as Acra counts them, 1 to 6; None in layouts without states
+    until_ns: int | None = None  # for how long it is said to be valid; None where nobody says
 
     def half(self, half: Half) -> Secret | None:
         """The half asked for, if there is one."""
