@@ -11,16 +11,15 @@ from itertools import takewhile
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
+from keyfs.broker.sealing import sealed
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.errors import (
     KeyExists,
     KeyfsError,
     KeyNotFound,
-    MasterKeyUnavailable,
     OperationRefused,
     RotationConflict,
-    UnsealFailed,
 )
 from keyfs.layout.base import KeyRing, KeyVersion, NewHalves
 from keyfs.logs import event
@@ -172,7 +171,7 @@ class RingWriter:
         ref, is_amended = ring.ref, amend is not None and amend == identity(ring)
         name = self._keys.layout.next_name(ring, self._clock, is_amended=is_amended)
         with material:
-            blob, public = self._sealed(ref, name, material), public_half(ref.purpose, material)
+            blob, public = sealed(self._keys, ref, name, material), public_half(ref.purpose, material)
         plan = self._keys.layout.plan(ring, NewHalves(blob, public, name, is_amended), self._clock())
         after = self._supersede(ref, plan)
         retired = after.versions[-2].id if after is not None and len(after.versions) > 1 else None
@@ -241,20 +240,6 @@ class RingWriter:
             return self._keys.reader.stored_matches(ref, version)
         except KeyfsError:
             return True  # a private half that cannot be read now may be readable another day
-
-    def _sealed(self, ref: KeyRef, name: str, material: Secret) -> bytes:
-        """The blob for *material*, to be called *name*, proved to open before anything is switched to it."""
-        protection = self._keys.protection
-        if protection is None:
-            raise MasterKeyUnavailable(f"{ref} cannot be sealed: give the master key with --master-key")
-        label = self._keys.layout.label(ref, name)
-        blob = protection.seal(material, label)
-        with protection.unseal(blob, label) as proof:
-            if proof != material:
-                raise UnsealFailed(
-                    f"the new blob for {ref} does not open to what was sealed: nothing was changed"
-                )
-        return blob
 
     def _is_since(self, ring: KeyRing, begun_on: str, material: Secret) -> bool:
         """Whether a version that is newer than *begun_on* holds *material*."""

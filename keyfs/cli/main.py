@@ -22,8 +22,10 @@ _COMMANDS: Final = {
     "copy": ("keyfs.cli.copy:copy", "Copy a key store to another place."),
     "destroy": ("keyfs.cli.keys:destroy", "Remove one retired version for good."),
     "doctor": ("keyfs.cli.doctor:doctor", "What is installed, what is missing."),
+    "export": ("keyfs.cli.export:export", "Back up keys into a sealed bundle."),
     "generate": ("keyfs.cli.keys:generate", "Make the first version of a key."),
     "guard": ("keyfs.cli.guard:guard_mountpoint", "Let nobody write where keyfs is not mounted."),
+    "import": ("keyfs.cli.importing:import_keys", "Restore keys from a bundle."),
     "init": ("keyfs.cli.keys:init", "Make a new, empty key store."),
     "list": ("keyfs.cli.listing:list_keys", "Show the keys there are."),
     "master-key": ("keyfs.cli.master:master_key", "Make, wrap and try a master key."),
@@ -34,6 +36,7 @@ _COMMANDS: Final = {
     "rotate": ("keyfs.cli.keys:rotate", "Make the next version of a key."),
     "status": ("keyfs.cli.status:status", "The keyfs mounts there are."),
     "umount": ("keyfs.cli.mount:umount", "End a mount."),
+    "verify": ("keyfs.cli.verify:verify", "Can this bundle be restored?"),
     "wait": ("keyfs.cli.wait:wait", "Wait until a file of a mount can be opened."),
 }
 
