@@ -1,5 +1,7 @@
 """The inventory: one row for each half of each version, as `keyfs list` and `.keyfs/inventory.*` show it."""
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,6 +55,17 @@ def as_tsv(rows: Iterable[Row]) -> str:
         values = row.as_object()
         lines.append("\t".join(_cell(values[column]) for column in COLUMNS))
     return "\n".join(lines) + "\n"
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """The same as RFC 4180 has it, for spreadsheets: columns parted by commas, lines ended by CR LF."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = row.as_object()
+        writer.writerow([_cell(values[column]) for column in COLUMNS])
+    return text.getvalue()
 
 
 def _cell(value: str | int | bool | None) -> str:
