@@ -12,14 +12,16 @@ from keyfs.core.stamps import NANOSECONDS
 
 DAY_NS: Final = 86_400 * NANOSECONDS
 AGES: Final = (
-    ("a week", 7),
-    ("30 days", 30),
-    ("90 days", 90),
-    ("half a year", 182),
-    ("a year", 365),
-    ("2 years", 730),
+    ("up to 7 days", 7),
+    ("8 to 30 days", 30),
+    ("31 to 90 days", 90),
+    ("91 to 182 days", 182),
+    ("183 to 365 days", 365),
+    ("1 to 2 years", 730),
 )
-"""The upper edges of the histogram's bins, in days."""
+"""The bins of the histogram, with their upper edges in days."""
+OLDER: Final = "over 2 years"
+UNKNOWN: Final = "unknown"
 ROTATIONS_SHOWN: Final = 20
 ROWS_MAX: Final = 500  # of one table: nobody reads more, and a browser has to bear it
 
@@ -111,17 +113,17 @@ def _is_late(key: KeyFacts, policy: RotationPolicy, now_ns: int) -> bool:
 def _ages(keys: Sequence[KeyFacts], now_ns: int) -> Iterator[Bin]:
     counts = Counter(_bin(key.since_ns, now_ns) for key in keys)
     for label, _ in AGES:
-        yield Bin(f"up to {label}", counts[label])
-    yield Bin("older", counts["older"])
-    if counts["unknown"]:
-        yield Bin("unknown", counts["unknown"])
+        yield Bin(label, counts[label])
+    yield Bin(OLDER, counts[OLDER])
+    if counts[UNKNOWN]:
+        yield Bin(UNKNOWN, counts[UNKNOWN])
 
 
 def _bin(since_ns: int | None, now_ns: int) -> str:
     if since_ns is None:
-        return "unknown"
+        return UNKNOWN
     age_ns = now_ns - since_ns
-    return next((label for label, days in AGES if age_ns <= days * DAY_NS), "older")
+    return next((label for label, days in AGES if age_ns <= days * DAY_NS), OLDER)
 
 
 def _groups(keys: Iterable[KeyFacts], late: set[KeyFacts], name: Callable[[KeyFacts], str]) -> list[Group]:

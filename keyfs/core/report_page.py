@@ -30,7 +30,7 @@ h2{margin:2.5rem 0 .75rem;font-size:1.15rem}
 p{margin:.25rem 0}
 .quiet{color:var(--quiet)}
 .place{overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(7rem,1fr));gap:.75rem;
 margin:1.5rem 0 0;padding:0}
 .tiles div{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.75rem 1rem}
 .tiles dt{color:var(--quiet);font-size:.875rem}
@@ -38,13 +38,14 @@ margin:1.5rem 0 0;padding:0}
 .late{color:var(--late)}.good{color:var(--good)}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9375rem}
-th,td{padding:.4rem .75rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:.4rem 1.25rem .4rem 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--quiet);font-weight:500}
-td:first-child{overflow-wrap:anywhere;white-space:pre-wrap}
+th:first-child{width:45%}
+td:first-child{min-width:11rem;overflow-wrap:anywhere;white-space:pre-wrap}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
 time{white-space:nowrap}
-svg{display:block;width:100%;height:auto;max-width:45rem}
+svg{display:block;width:100%;height:auto;min-width:30rem;max-width:45rem}
 svg text{fill:var(--text);font:14px system-ui,sans-serif}
 svg .quiet{fill:var(--quiet)}
 svg rect{fill:var(--bar)}
@@ -52,6 +53,29 @@ svg line{stroke:var(--line)}
 @media print{:root{color-scheme:light;--ground:#fff;--text:#000;--quiet:#444;--line:#bbb;--card:#fff;
 --bar:#555;--late:#000;--good:#000}body{padding:0;max-width:none;font-size:11pt}h2{break-after:avoid}tr,svg{break-inside:avoid}
 thead{display:table-header-group}svg rect{print-color-adjust:exact}}
+"""
+
+_FRAME: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Keys in {store}</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>Key inventory</h1>
+<p class="place">{store} <span class="quiet">(layout {layout})</span></p>
+<p class="quiet">as of {time}</p>
+</header>
+<main>
+{parts}
+</main>
+</body>
+</html>
 """
 
 
@@ -82,28 +106,13 @@ def page(report: Report, heading: Heading) -> str:
         "<h2>Last rotations</h2>",
         _rotations(report.rotations),
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Keys in {escape(heading.store)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
-<h1>Key inventory</h1>
-<p class="place">{escape(heading.store)} <span class="quiet">(layout {escape(heading.layout)})</span></p>
-<p class="quiet">as of {_time(now_ns)}</p>
-</header>
-<main>
-{"".join(parts)}
-</main>
-</body>
-</html>
-"""
+    return _FRAME.format(
+        store=escape(heading.store),
+        style=_STYLE,
+        layout=escape(heading.layout),
+        time=_time(now_ns),
+        parts="\n".join(parts),
+    )
 
 
 def _tiles(report: Report) -> str:
@@ -133,8 +142,8 @@ def _histogram(ages: Sequence[Bin]) -> str:
     height = _ROW * len(ages)
     said = ", ".join(f"{one.label}: {one.keys}" for one in ages)
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(f"keys by age; {said}")}">'
-        f'<line x1="{_LABEL}" y1="0" x2="{_LABEL}" y2="{height}"/>{"".join(rows)}</svg>'
+        f'<div class="wide"><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(f"keys by age; {said}")}">'
+        f'<line x1="{_LABEL}" y1="0" x2="{_LABEL}" y2="{height}"/>{"".join(rows)}</svg></div>'
     )
 
 
