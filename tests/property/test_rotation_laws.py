@@ -88,11 +88,13 @@ def test_a_lease_is_read_as_it_was_written(owner: str, until_ns: int) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["owner", "until_ns", "key", "version", "archived_ns", "blobs", "name", "data"]),
-        inner,
-        max_size=8,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["owner", "until_ns", "key", "version", "archived_ns", "blobs", "name", "data"]),
+            inner,
+            max_size=8,
+        )
     ),
     max_leaves=12,
 )
