@@ -79,7 +79,8 @@ def run_service(
         outsider = early or ended.enter_context(closing(_outsider(plan)))
         renew = partial(_renew, tools.tree, policy, _Renewal(keys, access, master_keys))
         renew = partial(_renew_all, renew, schedule, plan)
-        serve(plan, operations, broker, watch, outsider, _hooks(plan, on_ready, renew, notifier))
+        ready = partial(_begin, on_ready, schedule)
+        serve(plan, operations, broker, watch, outsider, _hooks(plan, ready, renew, notifier))
 
 
 def _tools(plan: MountPlan, keys: KeyStore, writer: RingWriter, rules: Policy, started_ns: int) -> Tools:
@@ -102,6 +103,12 @@ def _schedule(plan: MountPlan, tools: Tools, broker: KeyBroker) -> RotationSched
     schedule = RotationSchedule(worker, plan.rotation(), broker.changes, tools.offload)
     broker.tasks.append(schedule.run)
     return schedule
+
+
+def _begin(on_ready: Callable[[], None], schedule: RotationSchedule | None) -> None:
+    on_ready()  # which turns to the daemon's own log
+    if schedule is not None:
+        schedule.begin()
 
 
 def _renew_all(renew: Callable[[], None], schedule: RotationSchedule | None, plan: MountPlan) -> None:

@@ -68,8 +68,13 @@ class RotationSchedule:
         self._offload = offload
         self._lease: Lease | None = None
         self._not_before_ns: dict[KeyRef, int] = {}
+        self._begun = trio.Event()
         self._woken = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
+
+    def begin(self) -> None:
+        """From now on rotate: a mount that cannot be used changes nothing. Called in a task."""
+        self._begun.set()
 
     def renew(self, policy: RotationPolicy) -> None:
         """From now on do what *policy* says. Called in any thread."""
@@ -78,8 +83,9 @@ class RotationSchedule:
             self._token.run_sync_soon(self._wake)
 
     async def run(self) -> None:
-        """Wake when something is due, and do it; for ever."""
+        """Once begun, wake when something is due, and do it; for ever."""
         self._token = trio.lowlevel.current_trio_token()
+        await self._begun.wait()
         while True:
             try:
                 pause_s = await self._turn()

@@ -142,7 +142,8 @@ def _histogram(ages: Sequence[Bin]) -> str:
     height = _ROW * len(ages)
     said = ", ".join(f"{one.label}: {one.keys}" for one in ages)
     return (
-        f'<div class="wide"><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(f"keys by age; {said}")}">'
+        f'<div class="wide"><svg viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'aria-label="{escape(f"keys by age; {said}")}">'
         f'<line x1="{_LABEL}" y1="0" x2="{_LABEL}" y2="{height}"/>{"".join(rows)}</svg></div>'
     )
 

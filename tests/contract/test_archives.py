@@ -1,4 +1,4 @@
-"""The archive beside a key store, on every medium: nothing leaves the store that is not there, and it comes back."""
+"""The archive beside a key store, on every medium: nothing leaves the store without it, all comes back."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,7 +1,7 @@
 """The schedule of a mount: each due key once, one host at a time, and nothing that goes wrong ends it.
 
-Hours pass at once: trio's clock is a `MockClock`, and the store's clock follows it. Time goes on from deadline to
-deadline, and only when every schedule sleeps: threads take as long as they take.
+Hours pass at once: trio's clock is a `MockClock`, and the store's clock follows it. Time goes from deadline
+to deadline, and only when every schedule sleeps: threads take as long as they take.
 """
 
 import json
@@ -74,6 +74,7 @@ class Site:
     async def running(self, *hosts: Host) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             for host in hosts:
+                host.schedule.begin()
                 nursery.start_soon(host.schedule.run)
             self.awake.extend(hosts)
             yield

@@ -1,4 +1,4 @@
-"""`[rotation]`: what it says arrives, what it leaves open the general table says, what cannot be is refused."""
+"""`[rotation]`: what it says arrives, what it leaves open follows, what cannot be is refused."""
 
 from pathlib import Path
 
