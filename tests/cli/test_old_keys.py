@@ -1,62 +1,25 @@
-"""Old keys by command: listed as overdue, rotated together, their history archived, all of it on a page."""
+"""Old keys by command: listed as overdue, and rotated together."""
 
 import csv
 import io
 import json
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aged_stores import AGES, CONFIG, DAY_S, aged, run
 from command_line import Ran, keyfs
 
 from keyfs.errors import StoreUnavailable
 from keyfs.store.directory import DirectoryStore
-from keyfs.testing.live import LiveStore, new_live_store
+from keyfs.testing.live import LiveStore
 from keyfs.testing.redis_servers import redis_server
 from keyfs.testing.shared_store import SharedStore, shared_store
-
-DAY_S = 86_400
-AGES = {"storage/alice": 100, "storage/bobby": 10, "storage-sym/alice": 400, "audit-log": 95}
-FILES = {
-    "storage/alice": ("alice_storage", "alice_storage.pub"),
-    "storage/bobby": ("bobby_storage", "bobby_storage.pub"),
-    "storage-sym/alice": ("alice_storage_sym",),
-    "audit-log": ("secure_log_key",),
-}
-CONFIG = """
-[rotation]
-every = "98d"
-keep = 1
-
-[rotation.purpose.storage]
-every = "never"
-
-[purpose.token]
-kind = "opaque"
-"""
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LiveStore:
     return aged(tmp_path, CONFIG)
-
-
-def aged(place: Path, config: str) -> LiveStore:
-    """A store whose keys have the ages that stand above, in days."""
-    made = new_live_store(place, config)
-    for label, days in AGES.items():
-        made.make(label)
-        for name in FILES[label]:
-            path = made.root / name
-            then = path.stat().st_mtime - days * DAY_S
-            os.utime(path, (then, then))
-    return made
-
-
-def run(store: LiveStore | SharedStore, *words: str | Path) -> Ran:
-    return keyfs(*words, environment=store.environment)
 
 
 def listed(ran: Ran) -> list[str]:
@@ -222,111 +185,3 @@ def test_in_redis_too(in_redis: SharedStore) -> None:
     assert run(in_redis, "archive", "restore", label).code == 0
     assert len(in_redis.versions("storage/alice")) == 3
     assert run(in_redis, "check").code == 0
-
-
-# --- archive ---
-
-
-def test_the_archive_is_filled_as_configured_and_emptied_by_hand(store: LiveStore) -> None:
-    for _ in range(3):
-        store.make("storage-sym/alice")
-    kept = list(store.versions("storage-sym/alice"))
-    dry = run(store, "archive", "fill", "--dry-run")
-    assert (dry.out.decode().split(), len(store.versions("storage-sym/alice"))) == (
-        [f"storage-sym/alice/{label}" for label in kept[:2]],
-        4,
-    )
-    assert run(store, "archive", "fill").out == dry.out
-    assert list(store.versions("storage-sym/alice")) == kept[2:]
-    there = json.loads(run(store, "archive", "list", "--json").out)
-    assert [one["version"] for one in there] == dry.out.decode().split()
-    assert run(store, "archive", "purge", "--older-than", "1d").err == "0 versions removed for good\n"
-    assert run(store, "archive", "purge", there[0]["version"]).code == 0
-    assert run(store, "archive", "purge", there[0]["version"]).code == 4
-    assert run(store, "archive", "purge", "--older-than", "0").err == "1 versions removed for good\n"
-    assert run(store, "archive", "list").out == b""
-    assert run(store, "check").code == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (("fill", "--keep", "0"), 2),
-        (("fill", "--keep", "x"), 2),
-        (("fill", "--purpose", "x"), 3),
-        (("purge",), 2),
-        (("purge", "--older-than", "1d", "storage/alice/x"), 2),
-        (("restore", "storage/alice/2020-01-01T00:00:00"), 4),
-        (("restore", "../x/y"), 3),
-    ],
-)
-def test_what_an_archive_cannot_do_is_refused(store: LiveStore, words: tuple[str, ...], code: int) -> None:
-    ran = run(store, "archive", *words)
-    assert ran.code == code, ran.err
-    ran.refusal()
-
-
-def test_without_a_limit_nothing_is_archived(tmp_path: Path) -> None:
-    ran = run(aged(tmp_path, ""), "archive", "fill")
-    assert ran.code == 2
-    assert "nothing says how much is kept" in ran.refusal()
-
-
-# --- report ---
-
-
-def test_a_report_is_written_whole(store: LiveStore, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    path.write_text("what was there")
-    ran = run(store, "report", "--html", path, "--overdue", "90d")
-    assert (ran.code, ran.out) == (0, b"")
-    assert ran.err == f"{path}: 4 keys, 3 overdue\n"
-    text = path.read_text()
-    assert text.endswith("</html>\n")
-    assert "not rotated for 90d, or of unknown age" in text
-    assert stat.S_ISREG(path.stat().st_mode)
-    assert [name for name in os.listdir(tmp_path) if "report" in name] == ["report.html"]
-    assert run(store, "report", "--html", "-", "--overdue", "90d").out.startswith(b"<!DOCTYPE html>")
-
-
-def test_a_report_that_cannot_be_written_leaves_what_was_there(
-    store: LiveStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "report.html"
-    path.write_text("what was there")
-
-    def full(_fd: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    ran = run(store, "report", "--html", path)
-    assert ran.code == 2
-    assert ran.refusal() == f"cannot write {path}: No space left on device: name another file"
-    assert path.read_text() == "what was there"
-    assert [name for name in os.listdir(tmp_path) if "report" in name] == ["report.html"]
-    assert run(store, "report", "--html", tmp_path / "nowhere" / "x.html").code == 2
-    assert run(store, "report").code == 2
-
-
-def test_a_report_speaks_of_the_schedule(store: LiveStore, tmp_path: Path) -> None:
-    text = run(store, "report", "--html", "-").out.decode()
-    assert "not rotated as scheduled (98d, storage: never), or of unknown age" in text
-    (tmp_path / "other").mkdir()
-    plain = run(aged(tmp_path / "other", ""), "report", "--html", "-").out.decode()
-    assert "not rotated for 365d, or of unknown age" in plain
-
-
-def test_a_place_with_an_awkward_name_is_no_markup(tmp_path: Path) -> None:
-    place = tmp_path / "<script>x"
-    place.mkdir()
-    text = run(aged(place, ""), "report", "--html", "-").out.decode()
-    assert "<script" not in text
-    assert "&lt;script&gt;x" in text
-
-
-def test_no_key_is_in_a_report(store: LiveStore) -> None:
-    text = run(store, "report", "--html", "-").out
-    for label in AGES:
-        for material in store.versions(label).values():
-            assert material not in text
-            assert material.hex().encode() not in text
