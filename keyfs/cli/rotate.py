@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 import click
 
@@ -16,8 +17,9 @@ from keyfs.cli.options import Invocation, json_option, opens_key_store
 from keyfs.cli.progress import progress_bar
 from keyfs.core.durations import seconds
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import NANOSECONDS
-from keyfs.errors import InvalidSettings, KeyfsError, KeyNotFound
+from keyfs.errors import InvalidSettings, KeyfsError
 from keyfs.logs import event
 
 _log = logging.getLogger(__name__)
@@ -73,34 +75,39 @@ def rotate(  # noqa: PLR0913 - as many as there are options
     return _rotate_old(invocation, wanted, every_ns, dry_run=dry_run, as_json=as_json)
 
 
-def _wanted(invocation: Invocation, key: str | None, purposes: tuple[str, ...]) -> Callable[[KeyRef], bool]:
-    """Which keys were named.
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which keys were named: one, those of some purposes, or all."""
+
+    only: KeyRef | None
+    purposes: frozenset[Purpose]
+
+    def __call__(self, ref: KeyRef) -> bool:
+        if self.only is not None:
+            return ref == self.only
+        return not self.purposes or ref.purpose in self.purposes
+
+
+def _wanted(invocation: Invocation, key: str | None, purposes: tuple[str, ...]) -> _Wanted:
+    """The keys that the words of the command line name.
 
     Raises:
-        InvalidName, InvalidSettings: there are no such, or two ways of naming them.
+        InvalidName, InvalidSettings: they cannot be, or there are two ways of naming them.
     """
     known = invocation.access.purposes
-    if key is not None:
-        if purposes:
-            raise InvalidSettings("--purpose is for all keys: drop it, or the name of the key")
-        only = parse_key_ref(key, known)
-        return lambda ref: ref == only
-    chosen = {parse_purpose(name, known) for name in purposes}
-    return lambda ref: not chosen or ref.purpose in chosen
+    if key is not None and purposes:
+        raise InvalidSettings("--purpose is for all keys: drop it, or the name of the key")
+    only = None if key is None else parse_key_ref(key, known)
+    return _Wanted(only, frozenset(parse_purpose(name, known) for name in purposes))
 
 
 def _rotate_old(
-    invocation: Invocation,
-    wanted: Callable[[KeyRef], bool],
-    every_ns: int,
-    *,
-    dry_run: bool,
-    as_json: bool,
+    invocation: Invocation, wanted: _Wanted, every_ns: int, *, dry_run: bool, as_json: bool
 ) -> int:
     keys, writer = invocation.open(without_key=dry_run and not invocation.access.legacy)
     with closing(keys):
-        if not any(wanted(ref) for ref in keys.index.refs()):
-            raise KeyNotFound("there is no such key")
+        if wanted.only is not None:
+            keys.ring(wanted.only)  # a key that is not there is no key that is young
         due, report = find_due(keys, wanted, every_ns), RotationReport()
         if not dry_run:
             with _audited(keys, report, every_ns), progress_bar("rotating keys") as progress:

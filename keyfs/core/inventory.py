@@ -1,7 +1,5 @@
 """The inventory: one row for each half of each version, as `keyfs list` and `.keyfs/inventory.*` show it."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,6 +57,9 @@ def as_tsv(rows: Iterable[Row]) -> str:
 
 def as_csv(rows: Iterable[Row]) -> str:
     """The same as RFC 4180 has it, for spreadsheets: columns parted by commas, lines ended by CR LF."""
+    import csv  # noqa: PLC0415 - every mount has this module, and few ask for this
+    import io  # noqa: PLC0415 - as above
+
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

@@ -106,6 +106,7 @@ def test_purposes_and_keys_narrow_it(store: LiveStore) -> None:
     assert run(store, *words, "storage/bobby").out == b""
     assert run(store, *words, "storage/nobody").code == 4
     assert run(store, *words, "--purpose", "nothing").code == 3
+    assert run(store, *words, "--purpose", "hmac-sym").code == 0  # none there: none is old
 
 
 @pytest.mark.parametrize(
