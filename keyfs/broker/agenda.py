@@ -20,7 +20,8 @@ class View:
     host: str
     now_ns: int
     seen_ns: Mapping[str, int] = field(default_factory=dict)  # when a key of unknown age was first seen
-    not_before_ns: Mapping[KeyRef, int] = field(default_factory=dict)  # after a failure
+    not_before_ns: Mapping[KeyRef, int] = field(default_factory=dict)  # after a rotation failed
+    not_archived_before_ns: Mapping[KeyRef, int] = field(default_factory=dict)  # likewise
 
 
 @dataclass(slots=True)
@@ -57,9 +58,13 @@ def note(agenda: Agenda, rings: Iterable[KeyRing], policy: RotationPolicy, view:
             continue
         if view.not_before_ns.get(ref, 0) > view.now_ns:
             _wait(agenda, view.not_before_ns[ref])
+        else:
+            _note_age(agenda, ring, ring.current, policy, view)
+        if not over_limit_versions(ring, policy, view.now_ns):
             continue
-        _note_age(agenda, ring, ring.current, policy, view)
-        if over_limit_versions(ring, policy, view.now_ns):
+        if view.not_archived_before_ns.get(ref, 0) > view.now_ns:
+            _wait(agenda, view.not_archived_before_ns[ref])
+        else:
             agenda.over.append(ref)
 
 

@@ -26,7 +26,7 @@ from keyfs.core.lease import Lease, claim, decode, encode, holder, needs_renewal
 from keyfs.core.names import KeyRef
 from keyfs.core.rotation import RotationPolicy
 from keyfs.core.stamps import NANOSECONDS
-from keyfs.errors import KeyfsError
+from keyfs.errors import KeyfsError, OperationRefused
 from keyfs.layout.base import KeyVersion
 from keyfs.logs import event
 from keyfs.offload import Offload
@@ -35,6 +35,7 @@ LEASE: Final = "rotation-lease"
 SEEN: Final = "rotation-seen"
 LOOK_EVERY_S: Final = 3600.0  # what comes from elsewhere may be due earlier than anything here
 RETRY_S: Final = 60.0
+REFUSED_RETRY_S: Final = 86_400.0  # it will be refused again, unless somebody changes the store
 PAUSE_MIN_S: Final = 0.5
 RINGS_AT_ONCE: Final = 1000  # a million keys are looked at in parts, so that readers get their turn
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class RotationSchedule:
         self._offload = offload
         self._lease: Lease | None = None
         self._not_before_ns: dict[KeyRef, int] = {}
+        self._not_archived_before_ns: dict[KeyRef, int] = {}
         self._begun = trio.Event()
         self._woken = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -124,8 +126,10 @@ class RotationSchedule:
     async def _view(self) -> View:
         now_ns = await self._offload.read(self._worker.clock)
         seen_ns = await self._offload.read(self._seen)
-        self._not_before_ns = {ref: ns for ref, ns in self._not_before_ns.items() if ns > now_ns}
-        return View(self._worker.host, now_ns, seen_ns, self._not_before_ns)
+        self._not_before_ns = _still(self._not_before_ns, now_ns)
+        self._not_archived_before_ns = _still(self._not_archived_before_ns, now_ns)
+        not_before = (self._not_before_ns, self._not_archived_before_ns)
+        return View(self._worker.host, now_ns, seen_ns, *not_before)
 
     async def _look(self, policy: RotationPolicy, view: View) -> Agenda:
         """Everything that is to be done, and when there is more."""
@@ -160,7 +164,7 @@ class RotationSchedule:
             await self._rotate(ref, every_ns, view)
         # After the rotations: what has just retired may be one too many.
         for ref in (*agenda.over, *agenda.due):
-            if policy.rule(ref.purpose.name).keep is None:
+            if policy.rule(ref.purpose.name).keep is None or ref in self._not_archived_before_ns:
                 continue
             if not await self._keep_lease():
                 return
@@ -189,7 +193,8 @@ class RotationSchedule:
             await self._changes.archive(ref, work)
         except KeyfsError as exc:
             now_ns = await self._offload.read(clock)
-            self._not_before_ns[ref] = now_ns + int(RETRY_S * NANOSECONDS)
+            retry_s = REFUSED_RETRY_S if isinstance(exc, OperationRefused) else RETRY_S
+            self._not_archived_before_ns[ref] = now_ns + int(retry_s * NANOSECONDS)
             event(_log, logging.WARNING, "archive.failed", key=str(ref), reason=str(exc))
 
     def _wake(self) -> None:
@@ -248,3 +253,7 @@ class RotationSchedule:
         keys = self._worker.keys
         seen_ns = still_unknown(keys, self._seen()) | {str(ref): now_ns for ref in refs}
         keys.store.write_beside(SEEN, json.dumps(seen_ns).encode("ascii") + b"\n")
+
+
+def _still(not_before_ns: dict[KeyRef, int], now_ns: int) -> dict[KeyRef, int]:
+    return {ref: ns for ref, ns in not_before_ns.items() if ns > now_ns}

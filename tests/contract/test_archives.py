@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keyfs import app
-from keyfs.broker.archive import archive, archived, purge, restore
+from keyfs.broker.archive import archive, archived, demand_apart, purge, restore
 from keyfs.core.archived import NAME
-from keyfs.errors import KeyExists, KeyNotFound, MaterialCorrupt, StoreFull
+from keyfs.errors import KeyExists, KeyNotFound, MaterialCorrupt, OperationRefused, StoreFull
 from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.store.base import Store
 from keyfs.testing.builders import AUDIT_LOG, EVERY_REF, STORAGE, Keys, on_store
@@ -77,6 +78,15 @@ def test_what_is_current_is_never_archived(keys: Keys) -> None:
         assert len(archive(keys.keys, ref, everything)) == 2
         assert keys.values(ref) == [current]
         assert archive(keys.keys, ref, everything) == ()
+
+
+def test_a_blob_that_holds_more_is_left_where_it_is(keys: Keys) -> None:
+    """A layout may keep a whole ring in one blob: what is current would go with what has retired."""
+    ring = keys.keys.ring(AUDIT_LOG)
+    joined = replace(ring, versions=tuple(replace(v, secret=ring.versions[-1].secret) for v in ring.versions))
+    with pytest.raises(OperationRefused, match="all its versions in one blob"):
+        demand_apart(joined, joined.versions[:1])
+    demand_apart(ring, ring.versions[:1])
 
 
 def test_an_archive_holds_no_key_in_plain(keys: Keys) -> None:

@@ -179,6 +179,22 @@ def test_old_history_is_archived_without_a_rotation(site: Site) -> None:
     live(site, story)
 
 
+@pytest.mark.expects_log("archive.failed")
+def test_history_that_cannot_be_archived_holds_up_no_rotation(site: Site) -> None:
+    async def story() -> None:
+        site.make(STORAGE)
+        host = site.host("a", RotationPolicy(RotationRule(every_ns=HOUR_NS, keep=Keep(versions=1))))
+        host.made.store.before("append_beside", failing(StoreFull("no room")), None)
+        async with site.running(host):
+            await site.pass_time(3600 * 3 + 10)
+            assert site.count(STORAGE) == 4
+            host.made.store.mend()
+            await site.pass_time(70)
+            assert site.count(STORAGE) == 2
+
+    live(site, story)
+
+
 @pytest.mark.expects_log("rotation.postponed")
 def test_a_store_that_is_away_is_asked_again(site: Site) -> None:
     async def story() -> None:
