@@ -7,7 +7,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -71,6 +71,7 @@ class KeyBroker:
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read, self._knock)
+        self.tasks: list[Callable[[], Awaitable[None]]] = []  # what else goes on while changes are followed
 
     def on_change(self, tell: Tell) -> None:
         """Have *tell* called with the key files of which a watcher does not know that they changed."""
@@ -97,6 +98,8 @@ class KeyBroker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._news.run)
             nursery.start_soon(self._fetcher.run)
+            for task in self.tasks:
+                nursery.start_soon(task)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)

@@ -6,7 +6,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -160,6 +160,36 @@ class Changes:
             await self._offload.write(self._destroy, ref, version_id)
         finally:
             self._news.gone(ref, version_id)
+
+    async def by_schedule(self, ref: KeyRef, rotate: Callable[[], KeyVersion | None]) -> bool:
+        """Have *rotate* make the next version of a key, if it still thinks so; whether it did.
+
+        Raises:
+            KeyfsError: as it does.
+        """
+
+        def work() -> bool:
+            with self.outcomes.refusals(ref, GENERATE):
+                made = rotate()
+            if made is not None:
+                self._done(ref, GENERATE)
+            return made is not None
+
+        try:
+            return await self._offload.write(work)
+        finally:
+            self._news.rotated(ref)
+
+    async def archive(self, ref: KeyRef, work: Callable[[], Collection[KeyVersion]]) -> int:
+        """Have *work* take retired versions of a key out of the store; how many it took.
+
+        Raises:
+            KeyfsError: as it does.
+        """
+        gone = await self._offload.write(work)
+        for version in gone:
+            self._news.gone(ref, version.id)
+        return len(gone)
 
     async def make_client(self, ref: KeyRef) -> None:
         """Make a client without a key.

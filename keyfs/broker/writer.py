@@ -62,14 +62,14 @@ class RingWriter:
         """
         return self._generate(ref, must_exist=False)
 
-    def rotate(self, ref: KeyRef) -> KeyVersion:
-        """Generate the next version; the one before stays readable under its stamp.
+    def rotate(self, ref: KeyRef, expected: str | None = None) -> KeyVersion:
+        """Generate the next version; the one before, *expected* if that is given, stays under its stamp.
 
         Raises:
             KeyNotFound: there is no key to rotate.
-            StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
+            RotationConflict, StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
         """
-        return self._generate(ref, must_exist=True)
+        return self._generate(ref, must_exist=True, expected=expected)
 
     def import_material(
         self,
@@ -106,9 +106,7 @@ class RingWriter:
                 return None
             if ring is not None and begun_on is not None and self._is_since(ring, begun_on, material):
                 return None
-            if expected is not None and identity(ring) != expected:
-                raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
-            return material
+            return _unless_rotated(ref, ring, expected, material)
 
         with material:
             return self._write(ref, decide, must_exist=must_exist, amend=amend)
@@ -139,10 +137,13 @@ class RingWriter:
             if ring is not None and public is not None:
                 self._mend(ring, public)
 
-    def _generate(self, ref: KeyRef, *, must_exist: bool) -> KeyVersion:
+    def _generate(self, ref: KeyRef, *, must_exist: bool, expected: str | None = None) -> KeyVersion:
         """With material made before the lock is taken: an RSA key takes a while."""
-        with generate(ref.purpose) as material:
-            return self._write(ref, lambda _ring: material, must_exist=must_exist).version
+        with generate(ref.purpose) as new:
+            made = self._write(
+                ref, lambda ring: _unless_rotated(ref, ring, expected, new), must_exist=must_exist
+            )
+            return made.version
 
     def _write(
         self,
@@ -261,7 +262,7 @@ class RingWriter:
 
 def identity(ring: KeyRing | None) -> str:
     """What tells one current version from the next; empty when there is none."""
-    return _identity(_current(ring))
+    return _identity(None if ring is None else ring.current)
 
 
 def _identity(version: KeyVersion | None) -> str:
@@ -269,12 +270,14 @@ def _identity(version: KeyVersion | None) -> str:
     return "" if part is None else part.stat.identity
 
 
-def _current(ring: KeyRing | None) -> KeyVersion | None:
-    return None if ring is None else ring.current
+def _unless_rotated(ref: KeyRef, ring: KeyRing | None, expected: str | None, material: Secret) -> Secret:
+    if expected is not None and identity(ring) != expected:
+        raise RotationConflict(f"{ref} was rotated by someone else since it was looked at")
+    return material
 
 
 def _check_existence(ref: KeyRef, ring: KeyRing | None, must_exist: bool | None) -> None:
-    exists = _current(ring) is not None
+    exists = ring is not None and ring.current is not None
     if must_exist is True and not exists:
         raise KeyNotFound(f"there is no key {ref} to rotate: make it with keyfs generate {ref}")
     if must_exist is False and exists:

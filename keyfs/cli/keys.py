@@ -1,4 +1,4 @@
-"""init, generate, rotate, read, destroy: what happens to single keys."""
+"""init, generate, read, destroy: what happens to single keys."""
 
 import sys
 from pathlib import Path
@@ -46,16 +46,7 @@ from_file_option = click.option(
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the first version of a key. Refuses if there is one."""
-    _make_version(invocation, key, from_file, must_exist=False)
-
-
-@click.command(short_help="Make the next version of a key.")
-@opens_key_store
-@from_file_option
-@click.argument("key", metavar="PURPOSE[/CLIENT]")
-def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
-    """Make the next version of a key; the one before stays readable under its stamp."""
-    _make_version(invocation, key, from_file, must_exist=True)
+    make_version(invocation, key, from_file, must_exist=False)
 
 
 @click.command(short_help="Write a key's bytes to stdout.")
@@ -96,7 +87,12 @@ def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
     click.echo(f"destroyed {ref}/{version}", err=True)
 
 
-def _make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
+def make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
+    """Make the first or the next version of a key, generated or from a file.
+
+    Raises:
+        KeyfsError: as `RingWriter.generate`, `rotate` and `import_material`; InvalidSettings: no such file.
+    """
     ref = parse_key_ref(key, invocation.access.purposes)
     keys, writer = invocation.open()
     if from_file is not None:

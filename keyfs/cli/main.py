@@ -18,6 +18,7 @@ ARGUMENTS: Final = "keyfs.arguments"  # in click's `Context.meta`: all words of 
 # Imported only when called: `keyfs list` must not pay for trio and pyfuse3. For the same reason each one's
 # words in `keyfs --help` stand here, too.
 _COMMANDS: Final = {
+    "archive": ("keyfs.cli.archive:archive", "Versions that were taken out of the store."),
     "check": ("keyfs.cli.check:check", "Is the key store whole?"),
     "copy": ("keyfs.cli.copy:copy", "Copy a key store to another place."),
     "destroy": ("keyfs.cli.keys:destroy", "Remove one retired version for good."),
@@ -33,7 +34,8 @@ _COMMANDS: Final = {
     "read": ("keyfs.cli.keys:read", "Write a key's bytes to stdout."),
     "reload": ("keyfs.cli.reload:reload", "New program and settings for a supervised mount."),
     "rekey": ("keyfs.cli.rekey:rekey", "Change the master key, without stopping."),
-    "rotate": ("keyfs.cli.keys:rotate", "Make the next version of a key."),
+    "report": ("keyfs.cli.report:report", "One page about all keys, for a browser."),
+    "rotate": ("keyfs.cli.rotate:rotate", "Make the next version of a key, or of all old ones."),
     "status": ("keyfs.cli.status:status", "The keyfs mounts there are."),
     "umount": ("keyfs.cli.mount:umount", "End a mount."),
     "verify": ("keyfs.cli.verify:verify", "Can this bundle be restored?"),

@@ -55,6 +55,20 @@ def as_tsv(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_csv(rows: Iterable[Row]) -> str:
+    """The same as RFC 4180 has it, for spreadsheets: columns parted by commas, lines ended by CR LF."""
+    import csv  # noqa: PLC0415 - every mount has this module, and few ask for this
+    import io  # noqa: PLC0415 - as above
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = row.as_object()
+        writer.writerow([_cell(values[column]) for column in COLUMNS])
+    return text.getvalue()
+
+
 def _cell(value: str | int | bool | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
