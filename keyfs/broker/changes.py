@@ -19,6 +19,7 @@ from keyfs.broker.material import demand_generator, new_staged_write
 from keyfs.broker.news import News
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import Opened
+from keyfs.broker.state_changes import StateWriter
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -68,6 +69,7 @@ class Changes:
     def __init__(self, tools: Tools, news: News, read: Read) -> None:
         self._keys = tools.keys
         self._writer = tools.writer
+        self.states = StateWriter(tools.keys)
         self._clients = tools.tree.new_clients
         self._offload = tools.offload
         self._freshness = tools.freshness
@@ -84,7 +86,8 @@ class Changes:
             OperationRefused: nothing can be written to this file, or generated for it.
             ClientIdTooLong: the medium cannot hold the key's next version.
             StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
-            KeyNotFound, UnsealFailed, …: as `KeyBroker.read`, when the write starts from the current value.
+            KeyNotFound, UnsealFailed, KeyRevoked, …: as `KeyBroker.snapshot`, when the write starts from the
+                current value.
         """
         with self.outcomes.refusals(node.ref, WRITE):
             await self._demand_writable(node.ref)
@@ -96,6 +99,7 @@ class Changes:
                 raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
             staged = new_staged_write(node.ref.purpose)
             if not truncate:
+                self._keys.states.demand(node.ref, CURRENT)
                 opened, _ = await self._read(node.ref, CURRENT, Half.SECRET)
                 staged.buffer[:] = opened.material.view()
                 staged.base = opened.stat.identity
@@ -247,7 +251,7 @@ class Changes:
 
     def _destroy(self, ref: KeyRef, version_id: str) -> None:
         with self.outcomes.refusals(ref, DESTROY):
-            self._writer.destroy(ref, version_id)
+            self.states.destroy(ref, version_id)
         self.outcomes.done(ref, DESTROY)
 
     def _done(self, ref: KeyRef, action: str) -> None:

@@ -11,12 +11,13 @@ from typing import Final
 
 from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
+from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
 from keyfs.seal.protection import Protections
-from keyfs.store.base import Store, Watch
+from keyfs.store.base import STATES_CHANGED, Store, Watch
 
 READ_TRIES: Final = 3
 
@@ -37,6 +38,7 @@ class KeyStore:
         self.mutex = threading.RLock()
         self.reader = BlobReader(store, layout, protection)
         self.index = Index(layout, self.reader.proves)
+        self.states = KeyStates(store, layout.purposes, self.index.ring)
         self._watch: Watch | None = None
         self.waits_for_changes = False  # whether `refresh` takes in every change that was complete before it
         self._is_refreshing = False
@@ -56,6 +58,7 @@ class KeyStore:
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
             self.index.load(pages)
+            self.states.load()
 
     def reload(self) -> set[Slot]:
         """List everything again; returns the places in rings that are not as they were.
@@ -64,7 +67,19 @@ class KeyStore:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
-            return self.index.reload(pages)
+            return self.index.reload(pages) | self.reload_states()
+
+    def reload_states(self) -> set[Slot]:
+        """Take the states of versions as they are kept now; returns the places where they are others.
+
+        Raises:
+            StoreUnavailable: the medium does not let us.
+        """
+        with self.mutex:
+            changed = self.states.refresh()
+            # Last: who opened something before it has to look again, and who looks finds the new states.
+            self.index.generation += bool(changed)
+            return changed
 
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
@@ -77,6 +92,11 @@ class KeyStore:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
         return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether changes are noticed at all."""
+        return self._watch is not None
 
     @property
     def is_connected(self) -> bool:
@@ -206,11 +226,16 @@ class KeyStore:
             changed = self.reload()
             self.is_suspect = False
             return changed
-        found = self.store.stat_many(changes.names)
-        changed = set()
+        return self._apply(changes.names - {STATES_CHANGED}) | (
+            self.reload_states() if STATES_CHANGED in changes.names else set()
+        )
+
+    def _apply(self, names: Collection[str]) -> set[Slot]:
+        found = self.store.stat_many(names)
+        changed: set[Slot] = set()
         # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
         # who lists meanwhile must not miss a version that is there.
-        for name in sorted(changes.names, key=len, reverse=True):
+        for name in sorted(names, key=len, reverse=True):
             changed |= self.index.apply(name, found.get(name))
         return changed
 

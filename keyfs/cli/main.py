@@ -20,7 +20,7 @@ ARGUMENTS: Final = "keyfs.arguments"  # in click's `Context.meta`: all words of 
 _COMMANDS: Final = {
     "check": ("keyfs.cli.check:check", "Is the key store whole?"),
     "copy": ("keyfs.cli.copy:copy", "Copy a key store to another place."),
-    "destroy": ("keyfs.cli.keys:destroy", "Remove one retired version for good."),
+    "destroy": ("keyfs.cli.destroy:destroy", "Remove one version for good, now or later."),
     "doctor": ("keyfs.cli.doctor:doctor", "What is installed, what is missing."),
     "generate": ("keyfs.cli.keys:generate", "Make the first version of a key."),
     "guard": ("keyfs.cli.guard:guard_mountpoint", "Let nobody write where keyfs is not mounted."),
@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "reload": ("keyfs.cli.reload:reload", "New program and settings for a supervised mount."),
     "rekey": ("keyfs.cli.rekey:rekey", "Change the master key, without stopping."),
     "rotate": ("keyfs.cli.keys:rotate", "Make the next version of a key."),
+    "state": ("keyfs.cli.state:state", "Show or set the state of a version."),
     "status": ("keyfs.cli.status:status", "The keyfs mounts there are."),
     "umount": ("keyfs.cli.mount:umount", "End a mount."),
     "wait": ("keyfs.cli.wait:wait", "Wait until a file of a mount can be opened."),
