@@ -21,7 +21,7 @@ from keyfs.broker.reader import Opened
 from keyfs.broker.viewing import shown
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
+from keyfs.core.tree import ROOT, ROTATE_TEXT, Facts, Kind, Node
 from keyfs.core.views import View
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyfsError, KeyNotFound, KeyRevoked, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
@@ -95,6 +95,8 @@ class KeyBroker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._news.run)
             nursery.start_soon(self._fetcher.run)
+            if not self.tree.is_read_only(ROOT):
+                nursery.start_soon(self.changes.destroy_when_due, self.fresh)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)

@@ -76,9 +76,9 @@ class KeyStore:
             StoreUnavailable: the medium does not let us.
         """
         with self.mutex:
-            changed = self.states.refresh()
+            is_new, changed = self.states.refresh()
             # Last: who opened something before it has to look again, and who looks finds the new states.
-            self.index.generation += bool(changed)
+            self.index.generation += is_new
             return changed
 
     def watch(self) -> Watch:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from keyfs.broker.keystore import KeyStore
-from keyfs.core.names import KeyRef
+from keyfs.core.names import CURRENT, KeyRef
 from keyfs.errors import OperationRefused
 from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.logs import event
@@ -48,7 +48,10 @@ def demand_expendable(keys: KeyStore, ring: KeyRing, version_id: str) -> None:
     """
     why = keys.layout.why_kept(ring, version_id)
     if why:
-        raise OperationRefused(f"{ring.ref}/{version_id} is not destroyed: {why}")
+        remedy = (
+            "rotate it first, or use --force" if version_id == CURRENT else "--force does it all the same"
+        )
+        raise OperationRefused(f"{ring.ref}/{version_id} is not destroyed: {why}: {remedy}")
 
 
 def remove(keys: KeyStore, ref: KeyRef, versions: Sequence[KeyVersion]) -> None:

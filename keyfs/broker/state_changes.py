@@ -2,7 +2,7 @@
 
 Every change is: take the lock of all writers, read what is kept, look at the store itself, decide, write the
 whole anew. So of two at once the second sees what the first has done, and a crash leaves the old or the new
-records. A version is removed first and noted as destroyed then: what is noted is true, whatever happens between.
+records. A version is removed first, and noted as destroyed then: what is noted is true, whatever happens.
 """
 
 import logging

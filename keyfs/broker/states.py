@@ -68,15 +68,15 @@ class KeyStates:
         except (AccessDenied, MaterialCorrupt) as exc:
             event(_log, logging.WARNING, "states.unreadable", reason=str(exc))
 
-    def refresh(self) -> set[Slot]:
-        """As `load`; returns the places in rings whose state is not what it was.
+    def refresh(self) -> tuple[bool, set[Slot]]:
+        """As `load`; returns whether anything is new, and the places in rings whose state is not what it was.
 
         Raises:
             StoreUnavailable: the medium does not answer.
         """
         before = self._records
         self.load()
-        return self._changed(before, self._records)
+        return before != self._records, self._changed(before, self._records)
 
     def fetch(self) -> tuple[Record, ...]:
         """What is kept, without taking it.
@@ -138,9 +138,14 @@ class KeyStates:
         changed: set[Slot] = set()
         for ref, _ in self._known(dict.fromkeys(keys, ())):
             try:
-                changed |= _slots(self._ring_of(ref))
+                ring = self._ring_of(ref)
             except KeyNotFound:
                 continue
+            old, new = (said_of(ring, records.get(str(ref), ())) for records in (before, after))
+            for version in ring.versions:
+                states = [_state(ring, version, said) for said in (old, new)]
+                if states[0] is not states[1]:
+                    changed |= _slots(ref, version)
         return changed
 
     def _known(
@@ -212,11 +217,14 @@ def _has(version: KeyVersion, identity: str) -> bool:
     return part is not None and part.stat.identity == identity
 
 
-def _slots(ring: KeyRing) -> set[Slot]:
-    """Where people see the halves of its versions."""
+def _state(ring: KeyRing, version: KeyVersion, said: Mapping[str, Record]) -> KeyState:
+    return state_of(version, said.get(version.id), is_current=version == ring.current).state
+
+
+def _slots(ref: KeyRef, version: KeyVersion) -> set[Slot]:
+    """Where people see the halves of a version."""
     return {
-        Slot(ring.ref, half, None if version.id == CURRENT else version.id)
-        for version in ring.versions
+        Slot(ref, half, None if version.id == CURRENT else version.id)
         for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public))
         if part is not None
     }

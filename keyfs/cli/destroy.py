@@ -88,10 +88,10 @@ def _ask(
     ring.version(version_id)
     if not is_forced:
         demand_expendable(keys, ring, version_id)
-    elif keys.layout.why_kept(ring, version_id):
-        click.echo(f"warning: {keys.layout.why_kept(ring, version_id)}", err=True)
     if not is_sure and not is_later and sys.stdin.isatty():
-        click.confirm(f"Destroy {ref}/{version_id} for good?", abort=True, err=True)
+        why = keys.layout.why_kept(ring, version_id)
+        but = f", although {why}" if why else ""
+        click.confirm(f"Destroy {ref}/{version_id} for good{but}?", abort=True, err=True)
 
 
 def _destroy_due(writer: StateWriter) -> None:

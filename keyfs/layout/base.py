@@ -161,7 +161,7 @@ class Layout(Protocol):
         """
 
     def why_kept(self, ring: KeyRing, version_id: str) -> str:
-        """What else would be lost with a version, and what to do instead; empty for nothing."""
+        """What else would be lost with a version, in half a sentence; empty for nothing."""
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """What the secret part of the next version will be called.

@@ -113,9 +113,7 @@ class OwnLayout:
 
     def why_kept(self, ring: KeyRing, version_id: str) -> str:
         """See `Layout.why_kept`: where the newest is current, the one before would become so again."""
-        return "what retired before it would be current again: rotate it first, or use --force" * (
-            version_id == CURRENT
-        )
+        return "what retired before it would be current again" if version_id == CURRENT else ""
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: the stamp is later than all before it, whatever the clock says."""

@@ -108,8 +108,8 @@ class LayoutV1:
         if version_id != CURRENT:
             return ""
         if not retired:
-            return "it is the only version of this key: rotate it first, or use --force"
-        return f"without it Acra reads none of the {retired} retired ones: rotate it first, or use --force"
+            return "it is the only version of its key"
+        return f"without it Acra reads no retired version, and there are {retired}"
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: always the same."""
