@@ -6,7 +6,7 @@ records. A version is removed first, and noted as destroyed then: what is noted 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -142,6 +142,47 @@ class StateWriter:
             if (record.destroy_at_ns or 0) <= now_ns:
                 yield from self._destroy_due(ref, record)
 
+    def follow(self, ref: KeyRef, identities: Mapping[str, str]) -> None:
+        """Blobs of a key were sealed anew: what was said of them is said of the new ones. Lock held.
+
+        Args:
+            ref: the key.
+            identities: the old ones, each with the new one.
+
+        Raises:
+            StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, MaterialCorrupt.
+        """
+        kept = self._keys.states.fetch()
+        moved = [_followed(r, identities) if r.key == str(ref) else r for r in kept]
+        if moved != list(kept):
+            self._keep(moved)
+
+    def adopt(self, source: KeyStore) -> int:
+        """Say of versions here what *source*, from which they were copied, says; returns of how many.
+
+        What was said here already counts more.
+
+        Raises:
+            StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, MaterialCorrupt.
+        """
+        refs = [ref for ref in source.index.refs() if source.states.told(ref)]
+        if not refs:  # as in most stores; then not even a lock is needed
+            return 0
+        self._keys.reload()
+        adopted = [record for ref in refs for record in self._adopted(source, ref)]
+        with self._keys.store.lock():
+            kept = self._keys.states.fetch()
+            known = {(record.key, record.anchor) for record in kept}
+            new = [record for record in adopted if (record.key, record.anchor) not in known]
+            if new:
+                self._keep([*kept, *new])
+            return len(new)
+
+    def _adopted(self, source: KeyStore, ref: KeyRef) -> Iterator[Record]:
+        ring = self._keys.ring(ref) if self._keys.index.has(ref) else KeyRing(ref, ())
+        for version_id, record in said_of(source.ring(ref), source.states.told(ref)).items():
+            yield from (replace(record, anchor=anchor_of(v)) for v in ring.versions if v.id == version_id)
+
     def next_due_ns(self) -> int | None:
         """When the next planned destruction is due, as far as is known in memory."""
         return min((r.destroy_at_ns or 0 for _, r in self._keys.states.planned()), default=None)
@@ -149,7 +190,7 @@ class StateWriter:
     def _destroy_due(self, ref: KeyRef, record: Record) -> Iterator[Destroyed]:
         def which(ring: KeyRing) -> str | None:
             """The version as it is called now, if nobody has thought better of it meanwhile."""
-            found = anchored(ring, record.anchor)
+            found = anchored(self._looked_at(ring, record), record.anchor)
             return found[0].id if found and record in self._keys.states.fetch() else None
 
         label = record.anchor.stamp or "?"
@@ -166,14 +207,17 @@ class StateWriter:
         else:
             yield Destroyed(ref, version.id)
 
+    def _looked_at(self, ring: KeyRing, record: Record) -> KeyRing:
+        """The ring once the store itself was asked for what the record means: others may have removed it."""
+        found = anchored(ring, record.anchor)
+        parts = [part for v in found for part in (v.secret, v.public) if part is not None]
+        return self._keys.relist(ring.ref, [part.name for part in parts]) or KeyRing(ring.ref, ())
+
     def _drop_lost(self, ref: KeyRef, record: Record) -> None:
         """What is to be destroyed is gone already: by another host, or by Acra's tools."""
         with self._keys.store.lock():
-            self._keys.relist(ref)
-            try:
-                found = anchored(self._keys.ring(ref), record.anchor)
-            except KeyNotFound:
-                found = []
+            ring = self._keys.relist(ref) or KeyRing(ref, ())
+            found = anchored(self._looked_at(ring, record), record.anchor)
             kept = self._keys.states.fetch()
             if not found and record in kept:
                 grave = replace(record, state=KeyState.DESTROYED, destroy_at_ns=None, is_forced=False)
@@ -224,6 +268,12 @@ class StateWriter:
         self._keys.store.write_beside(STATES_BESIDE, as_text(records))
         if not self._keys.is_watched:  # else it hears of it as of anybody's change, and tells its readers
             self._keys.reload_states()
+
+
+def _followed(record: Record, identities: Mapping[str, str]) -> Record:
+    anchor = record.anchor
+    identity = identities.get(anchor.identity, anchor.identity) if anchor.stamp is None else ""
+    return replace(record, anchor=replace(anchor, identity=identity))
 
 
 def _check_reason(why: str) -> None:

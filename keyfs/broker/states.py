@@ -95,6 +95,10 @@ class KeyStates:
                 f"{STATES_BESIDE} beside {self._store.describe()} is {exc}: restore it, or move it away"
             ) from exc
 
+    def told(self, ref: KeyRef) -> tuple[Record, ...]:
+        """What was said of a key's versions, those that are gone included; from memory."""
+        return self._records.get(str(ref), ())
+
     def take(self, records: Collection[Record]) -> None:
         """Have *records* count from now on."""
         self._records = _by_key(records)
