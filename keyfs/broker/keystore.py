@@ -14,6 +14,7 @@ from keyfs.broker.reader import BlobReader, Opened
 from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
+from keyfs.core.state_records import Record
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
 from keyfs.seal.protection import Protections
@@ -58,7 +59,7 @@ class KeyStore:
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
             self.index.load(pages)
-            self.states.load()
+            self.states.take(self.states.look())
 
     def reload(self) -> set[Slot]:
         """List everything again; returns the places in rings that are not as they were.
@@ -67,7 +68,8 @@ class KeyStore:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
-            return self.index.reload(pages) | self.reload_states()
+            said = self.states.look()  # first: what fails must not leave half of the changes untold
+            return self.index.reload(pages) | self._take_states(said)
 
     def reload_states(self) -> set[Slot]:
         """Take the states of versions as they are kept now; returns the places where they are others.
@@ -76,10 +78,7 @@ class KeyStore:
             StoreUnavailable: the medium does not let us.
         """
         with self.mutex:
-            is_new, changed = self.states.refresh()
-            # Last: who opened something before it has to look again, and who looks finds the new states.
-            self.index.generation += is_new
-            return changed
+            return self._take_states(self.states.look())
 
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
@@ -226,9 +225,14 @@ class KeyStore:
             changed = self.reload()
             self.is_suspect = False
             return changed
-        return self._apply(changes.names - {STATES_CHANGED}) | (
-            self.reload_states() if STATES_CHANGED in changes.names else set()
-        )
+        said = self.states.look() if STATES_CHANGED in changes.names else None  # first, as in `reload`
+        return self._apply(changes.names - {STATES_CHANGED}) | self._take_states(said)
+
+    def _take_states(self, said: Collection[Record] | None) -> set[Slot]:
+        is_new, changed = self.states.take(said)
+        # Last: who opened something before it has to look again, and who looks finds the new states.
+        self.index.generation += is_new
+        return changed
 
     def _apply(self, names: Collection[str]) -> set[Slot]:
         found = self.store.stat_many(names)

@@ -57,29 +57,32 @@ class KeyStates:
         self.in_format = in_format
         self._records = _NONE  # by key
 
-    def load(self) -> None:
-        """Take what is kept. What cannot be understood changes nothing, and is said in the log.
+    def look(self) -> tuple[Record, ...] | None:
+        """What is kept, for `take`. None for what cannot be understood: that is said in the log.
 
         Raises:
             StoreUnavailable: the medium does not answer.
         """
         try:
-            self.take(self.fetch())
+            return self.fetch()
         except (AccessDenied, MaterialCorrupt) as exc:
             event(_log, logging.WARNING, "states.unreadable", reason=str(exc))
+            return None
 
-    def refresh(self) -> tuple[bool, set[Slot]]:
-        """As `load`; returns whether anything is new, and the places in rings whose state is not what it was.
+    def take(self, records: Collection[Record] | None) -> tuple[bool, set[Slot]]:
+        """Have *records* count from now on; None for those that do.
 
-        Raises:
-            StoreUnavailable: the medium does not answer.
+        Returns:
+            Whether anything is new, and the places in rings whose state is not what it was.
         """
-        before = self._records
-        self.load()
-        return before != self._records, self._changed(before, self._records)
+        if records is None:
+            return False, set()
+        before, after = self._records, _by_key(records)
+        self._records = after
+        return before != after, self._changed(before, after)
 
     def fetch(self) -> tuple[Record, ...]:
-        """What is kept, without taking it.
+        """What is kept.
 
         Raises:
             MaterialCorrupt: it is damaged, or of a later format.
@@ -98,10 +101,6 @@ class KeyStates:
     def told(self, ref: KeyRef) -> tuple[Record, ...]:
         """What was said of a key's versions, those that are gone included; from memory."""
         return self._records.get(str(ref), ())
-
-    def take(self, records: Collection[Record]) -> None:
-        """Have *records* count from now on."""
-        self._records = _by_key(records)
 
     def of(self, ring: KeyRing, version: KeyVersion) -> VersionState:
         """The state of a version of that ring."""
