@@ -21,8 +21,9 @@ from keyfs.broker.reader import Opened
 from keyfs.broker.viewing import shown
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
-from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
+from keyfs.core.tree import ROOT, ROTATE_TEXT, Facts, Kind, Node
+from keyfs.core.views import View
+from keyfs.errors import KeyDestroyed, KeyExpired, KeyfsError, KeyNotFound, KeyRevoked, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
 from keyfs.store.base import BlobStat, Watch
 
@@ -100,6 +101,8 @@ class KeyBroker:
             nursery.start_soon(self._fetcher.run)
             for task in self.tasks:
                 nursery.start_soon(task)
+            if not self.tree.is_read_only(ROOT):
+                nursery.start_soon(self.changes.destroy_when_due, self.fresh)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)
@@ -147,6 +150,7 @@ class KeyBroker:
 
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
+            KeyExpired, KeyRevoked, KeyDestroyed: the version's state lets nobody read it.
         """
         if node.ref is not None and node.kind is not Kind.ROTATE:
             return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
@@ -167,6 +171,8 @@ class KeyBroker:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
         self.freshness.demand_readable()
+        if node.view is not View.FP:  # it is needed most of all where the key may not be used
+            self._keys.states.demand(node.ref, node.version)
         here = self._read_here(node.ref, node.version, node.half)
         return None if here is None else self._key_snapshot(node, *here)
 
@@ -175,7 +181,7 @@ class KeyBroker:
         if node.ref is None or snapshot.stat is None or not self._keys.opens_here:
             return None
         generation = self._keys.index.generation  # first: what changes from here on is seen by `stands`
-        version = self._current(node)
+        version = self._usable(node)
         if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
@@ -185,7 +191,7 @@ class KeyBroker:
         """Whether the node still shows that snapshot, and may."""
         generation = self._keys.index.generation
         if standing.generation != generation:
-            version = self._current(node)
+            version = self._usable(node)
             if version is None or version.secret is None or version.secret.stat != standing.snapshot.stat:
                 return False
             standing.generation = generation
@@ -199,12 +205,13 @@ class KeyBroker:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
 
-    def _current(self, node: Node) -> KeyVersion | None:
-        """The version that a node shows now; None if it is gone."""
+    def _usable(self, node: Node) -> KeyVersion | None:
+        """The version that a node shows now; None if it is gone, or its state lets nobody read it."""
         assert node.ref is not None  # noqa: S101 - only files of keys are opened again
         try:
+            self._keys.states.demand(node.ref, node.version)
             return self._keys.ring(node.ref).version(node.version)
-        except KeyNotFound:
+        except (KeyNotFound, KeyExpired, KeyRevoked, KeyDestroyed):
             return None
 
     def _look(self, look: object) -> Collection[Slot]:

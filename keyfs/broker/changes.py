@@ -6,6 +6,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from keyfs.broker.material import demand_generator, new_staged_write
 from keyfs.broker.news import News
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import Opened
+from keyfs.broker.state_changes import Destroyed, StateWriter
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -33,10 +35,11 @@ from keyfs.errors import (
     OperationRefused,
     RotationConflict,
 )
-from keyfs.layout.base import KeyVersion
+from keyfs.layout.base import KeyVersion, Slot
 from keyfs.logs import event
 from keyfs.offload import Offload
 
+DUE_EVERY_S: Final = 10.0  # how late what is due may be destroyed
 ROTATE_LIMIT: Final = 1 << 20  # bytes written to `rotate`; they mean nothing
 WRITE, GENERATE, DESTROY = "write", "generate", "destroy"
 Read = Callable[[KeyRef, str, Half], Awaitable[tuple[Opened, KeyVersion]]]
@@ -71,6 +74,7 @@ class Changes:
     def __init__(self, tools: Tools, news: News, read: Read, knock: Knock) -> None:
         self._keys = tools.keys
         self._writer = tools.writer
+        self.states = StateWriter(tools.keys)
         self._clients = tools.tree.new_clients
         self._offload = tools.offload
         self._freshness = tools.freshness
@@ -88,7 +92,8 @@ class Changes:
             OperationRefused: nothing can be written to this file, or generated for it.
             ClientIdTooLong: the medium cannot hold the key's next version.
             StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
-            KeyNotFound, UnsealFailed, …: as `KeyBroker.read`, when the write starts from the current value.
+            KeyNotFound, UnsealFailed, KeyRevoked, …: as `KeyBroker.snapshot`, when the write starts from the
+                current value.
         """
         with self.outcomes.refusals(node.ref, WRITE):
             await self._demand_writable(node.ref)
@@ -100,6 +105,7 @@ class Changes:
                 raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
             staged = new_staged_write(node.ref.purpose)
             if not truncate:
+                self._keys.states.demand(node.ref, CURRENT)
                 opened, _ = await self._read(node.ref, CURRENT, Half.SECRET)
                 staged.buffer[:] = opened.material.view()
                 staged.base = opened.stat.identity
@@ -190,6 +196,34 @@ class Changes:
         for version in gone:
             self._news.gone(ref, version.id)
         return len(gone)
+
+    async def destroy_when_due(self, fresh: Callable[[], Awaitable[None]]) -> None:
+        """Carry out what somebody planned with `keyfs destroy --after`, for ever.
+
+        Args:
+            fresh: takes in what others changed; nobody else may have a reason to.
+        """
+        while True:
+            await trio.sleep(DUE_EVERY_S)
+            await fresh()
+            due_ns = self.states.next_due_ns()
+            if due_ns is None or due_ns > time.time_ns():
+                continue
+            try:
+                done = await self._offload.write(lambda: list(self.states.destroy_due()))
+            except KeyfsError as exc:
+                event(_log, logging.INFO, "destroy.put_off", reason=exc)
+                continue
+            for each in done:
+                self._was_due(each)
+
+    def _was_due(self, done: Destroyed) -> None:
+        if done.error is not None:
+            event(_log, logging.INFO, "destroy.put_off", key=str(done.ref), reason=done.error)
+            return
+        self.outcomes.done(done.ref, DESTROY)
+        stamp = None if done.version == CURRENT else done.version
+        self._news.changed({Slot(done.ref, half, stamp) for half in Half})
 
     async def make_client(self, ref: KeyRef) -> None:
         """Make a client without a key.
@@ -282,7 +316,7 @@ class Changes:
 
     def _destroy(self, ref: KeyRef, version_id: str) -> None:
         with self.outcomes.refusals(ref, DESTROY):
-            self._writer.destroy(ref, version_id)
+            self.states.destroy(ref, version_id)
         self.outcomes.done(ref, DESTROY)
 
     def _done(self, ref: KeyRef, action: str) -> None:

@@ -13,12 +13,14 @@ from typing import Final
 from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
 from keyfs.broker.recent import Recent
+from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
+from keyfs.core.state_records import Record
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, RingPlaces, Slot
 from keyfs.seal.protection import Protections
-from keyfs.store.base import Store, Watch
+from keyfs.store.base import STATES_CHANGED, Store, Watch
 
 READ_TRIES: Final = 3
 MARKS_KEPT: Final = 1 << 12  # of directories that were listed for a writer
@@ -40,6 +42,7 @@ class KeyStore:
         self.mutex = threading.RLock()
         self.reader = BlobReader(store, layout, protection)
         self.index = Index(layout, self.reader.proves)
+        self.states = KeyStates(store, layout.purposes, self.index.ring)
         self._watch: Watch | None = None
         self.waits_for_changes = False  # whether `refresh` takes in every change that was complete before it
         self._is_refreshing = False
@@ -60,6 +63,7 @@ class KeyStore:
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
             self.index.load(pages)
+            self.states.take(self.states.look())
 
     def reload(self) -> set[Slot]:
         """List everything again; returns the places in rings that are not as they were.
@@ -68,7 +72,17 @@ class KeyStore:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
-            return self.index.reload(pages)
+            said = self.states.look()  # first: what fails must not leave half of the changes untold
+            return self.index.reload(pages) | self._take_states(said)
+
+    def reload_states(self) -> set[Slot]:
+        """Take the states of versions as they are kept now; returns the places where they are others.
+
+        Raises:
+            StoreUnavailable: the medium does not let us.
+        """
+        with self.mutex:
+            return self._take_states(self.states.look())
 
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
@@ -81,6 +95,11 @@ class KeyStore:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
         return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether changes are noticed at all."""
+        return self._watch is not None
 
     @property
     def is_connected(self) -> bool:
@@ -250,11 +269,21 @@ class KeyStore:
             changed = self.reload()
             self.is_suspect = False
             return changed
-        found = self.store.stat_many(changes.names)
-        changed = set()
+        said = self.states.look() if STATES_CHANGED in changes.names else None  # first, as in `reload`
+        return self._apply(changes.names - {STATES_CHANGED}) | self._take_states(said)
+
+    def _take_states(self, said: Collection[Record] | None) -> set[Slot]:
+        is_new, changed = self.states.take(said)
+        # Last: who opened something before it has to look again, and who looks finds the new states.
+        self.index.generation += is_new
+        return changed
+
+    def _apply(self, names: Collection[str]) -> set[Slot]:
+        found = self.store.stat_many(names)
+        changed: set[Slot] = set()
         # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
         # who lists meanwhile must not miss a version that is there.
-        for name in sorted(changes.names, key=len, reverse=True):
+        for name in sorted(names, key=len, reverse=True):
             changed |= self.index.apply(name, found.get(name))
         return changed
 

@@ -11,6 +11,7 @@ from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, parse_key_ref, parse
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
 from keyfs.core.purposes import Purpose
+from keyfs.core.states import VersionState
 from keyfs.core.tree import (
     CONTROL_DIRECTORY,
     CONTROL_ROOT,
@@ -139,6 +140,16 @@ class Tree:
             raise KeyNotFound(f"{node} is no file of a key")
         return self._keys.ring(node.ref).version(node.version)
 
+    def state(self, node: Node) -> VersionState:
+        """The state of the version that a key file or a view shows.
+
+        Raises:
+            KeyNotFound: as `version`.
+        """
+        version = self.version(node)
+        assert node.ref is not None  # noqa: S101 - else `version` has said so
+        return self._keys.states.of(self._keys.ring(node.ref), version)
+
     def key_facts(self, node: Node, version: KeyVersion) -> Facts:
         """What `stat` shows of a key file or a view that is this version.
 
@@ -266,11 +277,11 @@ def inventory(keys: KeyStore, *, with_history: bool) -> list[Row]:
         for ring in rings
         for version in ring.versions
         if with_history or version.id == CURRENT
-        for row in _rows(ring.ref, version)
+        for row in _rows(ring.ref, version, keys.states.of(ring, version))
     ]
 
 
-def _rows(ref: KeyRef, version: KeyVersion) -> Iterator[Row]:
+def _rows(ref: KeyRef, version: KeyVersion, state: VersionState) -> Iterator[Row]:
     for part, is_public in ((version.secret, False), (version.public, True)):
         if part is not None:
             yield Row(
@@ -281,4 +292,6 @@ def _rows(ref: KeyRef, version: KeyVersion) -> Iterator[Row]:
                 public=is_public,
                 size=part.size,
                 created_ns=version.created_ns,
+                state=state.state.value,
+                destroy_at_ns=state.destroy_at_ns,
             )

@@ -5,12 +5,13 @@ again. A change that is refused on the way has changed nothing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
+from keyfs.broker.removal import destroy, remove
 from keyfs.broker.sealing import sealed
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
@@ -18,7 +19,6 @@ from keyfs.errors import (
     KeyExists,
     KeyfsError,
     KeyNotFound,
-    OperationRefused,
     RotationConflict,
 )
 from keyfs.layout.base import KeyRing, KeyVersion, NewHalves
@@ -111,19 +111,15 @@ class RingWriter:
         with material:
             return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
-    def destroy(self, ref: KeyRef, version_id: str) -> None:
-        """Remove one retired version for good.
+    def destroy(self, ref: KeyRef, version_id: str, *, is_forced: bool = False) -> None:
+        """Remove one version for good.
 
         Raises:
             KeyNotFound: there is no such version.
-            OperationRefused: it is the current version; without it Acra reads none of the others.
+            OperationRefused: others would become unreadable for Acra, and *is_forced* is not said.
             StoreBusy, ReadOnly, AccessDenied.
         """
-        if version_id == CURRENT:
-            raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
-        with self._keys.lock(ref):
-            self._keys.relist(ref, quick=True)
-            self._remove(ref, [self._keys.ring(ref).version(version_id)])
+        destroy(self._keys, ref, lambda _ring: version_id, is_forced=is_forced)
 
     def mend_public(self, ref: KeyRef) -> None:
         """Write the public half that belongs to the current private half, if the stored one does not.
@@ -186,17 +182,9 @@ class RingWriter:
             return
         oldest = retired[: len(retired) - kept]
         try:
-            self._remove(ref, oldest)
+            remove(self._keys, ref, oldest)
         except KeyfsError as exc:
             event(_log, logging.WARNING, "history.not_cut", key=str(ref), versions=len(oldest), reason=exc)
-
-    def _remove(self, ref: KeyRef, versions: Sequence[KeyVersion]) -> None:
-        # The public half first: alone, it would look like a version of its own.
-        names = [part.name for v in versions for part in (v.public, v.secret) if part is not None]
-        self._keys.store.delete(names)
-        self._keys.relist(ref, names)
-        for version in versions:
-            event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version.id)
 
     def _supersede(self, ref: KeyRef, plan: tuple[Replacement, ...]) -> KeyRing | None:
         self._keys.store.supersede(plan)

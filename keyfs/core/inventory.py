@@ -21,6 +21,8 @@ class Row:
     public: bool
     size: int
     created_ns: int | None
+    state: str = ""  # as in `keyfs.core.states.KeyState`
+    destroy_at_ns: int | None = None  # when it is to be destroyed, if that is planned
 
     @property
     def created(self) -> str | None:
@@ -37,6 +39,8 @@ class Row:
             "size": self.size,
             "created": self.created,
             "public": self.public,
+            "state": self.state,
+            "destroy_at": None if self.destroy_at_ns is None else rfc3339(self.destroy_at_ns),
         }
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Purpose
+from keyfs.core.states import KeyState
 from keyfs.errors import KeyNotFound
 from keyfs.store.base import BlobStat, Replacement
 
@@ -41,6 +42,7 @@ class KeyVersion:
     public: Part | None
     created_ns: int | None  # when it became current; None where the medium keeps no time
     retired_ns: int | None
+    state: KeyState | None = None  # what the format itself says of it; None where it says nothing
 
     def part(self, half: Half) -> Part:
         """The half asked for.
@@ -174,6 +176,9 @@ class Layout(Protocol):
         Raises:
             InsecurePermissions: they are too open.
         """
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """What else would be lost with a version, in half a sentence; empty for nothing."""
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """What the secret part of the next version will be called.

@@ -71,6 +71,10 @@ class JoinedLayout:
         """See `Layout.check_readable`."""
         self._of(ref).check_readable(ref, part)
 
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`."""
+        return self._of(ring.ref).why_kept(ring, version_id)
+
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`."""
         return self._of(ring.ref).next_name(ring, clock, is_amended=is_amended)

@@ -119,6 +119,10 @@ class OwnLayout:
     def check_readable(self, ref: KeyRef, part: Part) -> None:
         """See `Layout.check_readable`: Acra demands nothing of what it does not see."""
 
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`: where the newest is current, the one before would become so again."""
+        return "what retired before it would be current again" if version_id == CURRENT else ""
+
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: the stamp is later than all before it, whatever the clock says."""
         current = ring.current

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from keyfs.core.label import Label
-from keyfs.core.names import KeyRef
+from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
@@ -111,6 +111,15 @@ class LayoutV1:
                 f"{part.name} has mode {part.stat.mode:04o}; Acra refuses private keys above 0600: "
                 f"run chmod 600 on it"
             )
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`: without the current file Acra reads no older version, though it is there."""
+        retired = len(ring.versions) - 1
+        if version_id != CURRENT:
+            return ""
+        if not retired:
+            return "it is the only version of its key"
+        return f"without it Acra reads no retired version, and there are {retired}"
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: always the same."""

@@ -15,6 +15,10 @@ DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
 TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside", "own", "own.keyfs"})
 """What lies beside a store already, where `write_beside` puts things."""
+STATES_BESIDE: Final = "key-states.json"
+"""The one thing beside a store of which a watch tells: who reads keys must hear of it at once."""
+STATES_CHANGED: Final = "beside//" + STATES_BESIDE
+"""How it is called in `Changes.names`: no blob has an empty part in its name."""
 ANNEX: Final = "own//"
 """How the names in a store that was joined to another one begin: no name of the other has an empty part."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
@@ -76,7 +80,7 @@ Pages = Generator[Page, None, None]
 class Changes:
     """What happened since the last look. *lost* means events were dropped: list everything again."""
 
-    names: frozenset[str]
+    names: frozenset[str]  # of blobs; and `STATES_CHANGED`
     lost: bool
 
 

@@ -199,7 +199,7 @@ class DirectoryStore:
 
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
-        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart)
+        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart, self._beside.path)
 
     def close(self) -> None:
         """Nothing is held open between calls."""

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
 from keyfs.store.base import (
+    STATES_BESIDE,
     Blob,
     BlobStat,
     Listing,
@@ -223,7 +224,8 @@ class RedisStore:
     def watch(self) -> RedisWatch:
         """See `Store.watch`."""
         with translated("watch the key store"):
-            return RedisWatch(self._connector.push_connections, self._prefix)
+            states = f"{self._place.prefix}.keyfs/{STATES_BESIDE}".encode()
+            return RedisWatch(self._connector.push_connections, self._prefix, states)
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -7,6 +7,8 @@ from itertools import islice
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
 from keyfs.store.base import (
+    STATES_BESIDE,
+    STATES_CHANGED,
     Blob,
     BlobStat,
     Listing,
@@ -135,7 +137,10 @@ class MemoryStore:
 
     def write_beside(self, name: str, data: bytes) -> None:
         """See `Store.write_beside`."""
-        self.medium.beside[beside_name(name)] = data
+        with self.medium.guard:
+            self.medium.beside[beside_name(name)] = data
+            for watch in self.medium.watches if name == STATES_BESIDE else ():
+                watch.note(STATES_CHANGED)
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""
