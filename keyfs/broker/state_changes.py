@@ -13,7 +13,7 @@ from typing import Final
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.removal import demand_expendable, destroy
 from keyfs.broker.states import anchor_of, anchored, said_of, state_of, tombstone
-from keyfs.core.names import KeyRef
+from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.state_records import WHY_LIMIT, Record, as_text
 from keyfs.core.states import KeyState, VersionState, demand_move
 from keyfs.errors import InvalidSettings, KeyDestroyed, KeyfsError, KeyNotFound, OperationRefused
@@ -140,7 +140,9 @@ class StateWriter:
         now_ns = self._clock()
         for ref, record in list(self._keys.states.planned(self._keys.states.fetch())):
             if (record.destroy_at_ns or 0) <= now_ns:
-                yield from self._destroy_due(ref, record)
+                done = self._destroy_due(ref, record)
+                if done is not None:
+                    yield done
 
     def follow(self, ref: KeyRef, identities: Mapping[str, str]) -> None:
         """Blobs of a key were sealed anew: what was said of them is said of the new ones. Lock held.
@@ -187,25 +189,29 @@ class StateWriter:
         """When the next planned destruction is due, as far as is known in memory."""
         return min((r.destroy_at_ns or 0 for _, r in self._keys.states.planned()), default=None)
 
-    def _destroy_due(self, ref: KeyRef, record: Record) -> Iterator[Destroyed]:
+    def _destroy_due(self, ref: KeyRef, record: Record) -> Destroyed | None:
+        """How it ended; None where nothing was left to do."""
+        try:
+            version_id = self._carry_out(ref, record)
+        except KeyfsError as exc:
+            return Destroyed(ref, record.anchor.stamp or CURRENT, exc)
+        return None if version_id is None else Destroyed(ref, version_id)
+
+    def _carry_out(self, ref: KeyRef, record: Record) -> str | None:
         def which(ring: KeyRing) -> str | None:
             """The version as it is called now, if nobody has thought better of it meanwhile."""
             found = anchored(self._looked_at(ring, record), record.anchor)
             return found[0].id if found and record in self._keys.states.fetch() else None
 
-        label = record.anchor.stamp or "?"
         try:
             version = destroy(self._keys, ref, which, is_forced=record.is_forced)
-            if version is None:
-                self._drop_lost(ref, record)
-                return
-            self._note_destroyed(ref, version, record.why or DUE)
         except KeyNotFound:
+            version = None
+        if version is None:
             self._drop_lost(ref, record)
-        except KeyfsError as exc:
-            yield Destroyed(ref, label, exc)
-        else:
-            yield Destroyed(ref, version.id)
+            return None
+        self._note_destroyed(ref, version, record.why or DUE)
+        return version.id
 
     def _looked_at(self, ring: KeyRing, record: Record) -> KeyRing:
         """The ring once the store itself was asked for what the record means: others may have removed it."""
@@ -225,12 +231,12 @@ class StateWriter:
 
     def _note_destroyed(self, ref: KeyRef, version: KeyVersion, why: str) -> None:
         """It is gone; that nobody could be told of it changes nothing."""
-        anchor = anchor_of(version)
+        gone = KeyRing(ref, (version,))
         try:
             with self._keys.store.lock():
                 kept = self._keys.states.fetch()
-                others = [r for r in kept if r.key != str(ref) or r.anchor != anchor]
-                grave = Record(str(ref), anchor, KeyState.DESTROYED, why, self._clock())
+                others = [r for r in kept if r.key != str(ref) or not anchored(gone, r.anchor)]
+                grave = Record(str(ref), anchor_of(version), KeyState.DESTROYED, why, self._clock())
                 self._keep([*others, grave])
         except KeyfsError as exc:
             event(_log, logging.WARNING, "states.not_noted", key=str(ref), version=version.id, reason=exc)

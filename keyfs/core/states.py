@@ -144,6 +144,8 @@ def demand_move(label: str, now: KeyState, then: KeyState, *, is_current: bool) 
     if then is KeyState.ACTIVE and not is_current:
         raise OperationRefused(f"{label} has retired and protects nothing new: at most it is deactivated")
     after = ", ".join(state.value for state in KeyState if state in allowed - {KeyState.DESTROYED})
+    if now is KeyState.DESTROYED:
+        after = "nothing, unless keyfs destroy --undo says that it is there again"
     raise OperationRefused(
         f"{label} is {now} and cannot become {then}: what may follow is {after or 'keyfs destroy alone'}"
     )

@@ -231,6 +231,7 @@ class StateContract:
         [stamp, _] = keys.versions(STORAGE)
         assert [done.version for done in writer.destroy_due()] == [stamp]
         assert keys.secret(STORAGE) != old
+        assert [(r.anchor.stamp, r.destroy_at_ns) for r in keys.keys.states.fetch()] == [(stamp, None)]
 
     def test_a_plan_for_what_somebody_else_removed_ends_quietly(self, keys: Keys, elsewhere: Keys) -> None:
         """It is as destroyed as can be."""
