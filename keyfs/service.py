@@ -102,7 +102,7 @@ def _schedule(plan: MountPlan, tools: Tools, broker: KeyBroker) -> RotationSched
     host = platform.node()
     owner = f"{host} {os.getpid()} {secrets.token_hex(4)}"
     worker = Worker(host, owner, tools.keys, tools.writer, tools.keys.store.now_ns)
-    schedule = RotationSchedule(worker, plan.rotation(), broker.changes, tools.offload)
+    schedule = RotationSchedule(worker, plan.rotation(), broker.upkeep, tools.offload)
     broker.tasks.append(schedule.run)
     return schedule
 

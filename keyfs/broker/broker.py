@@ -18,6 +18,7 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
+from keyfs.broker.upkeep import Upkeep
 from keyfs.broker.viewing import shown
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
@@ -72,6 +73,7 @@ class KeyBroker:
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read, self._knock)
+        self.upkeep = Upkeep(tools, self._news, self.changes)
         self.tasks: list[Callable[[], Awaitable[None]]] = []  # what else goes on while changes are followed
 
     def on_change(self, tell: Tell) -> None:
@@ -102,7 +104,7 @@ class KeyBroker:
             for task in self.tasks:
                 nursery.start_soon(task)
             if not self.tree.is_read_only(ROOT):
-                nursery.start_soon(self.changes.destroy_when_due, self.fresh)
+                nursery.start_soon(self.upkeep.destroy_when_due, self.fresh)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)

@@ -6,8 +6,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +19,7 @@ from keyfs.broker.material import demand_generator, new_staged_write
 from keyfs.broker.news import News
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import Opened
-from keyfs.broker.state_changes import Destroyed, StateWriter
+from keyfs.broker.state_changes import StateWriter
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -35,11 +34,10 @@ from keyfs.errors import (
     OperationRefused,
     RotationConflict,
 )
-from keyfs.layout.base import KeyVersion, Slot
+from keyfs.layout.base import KeyVersion
 from keyfs.logs import event
 from keyfs.offload import Offload
 
-DUE_EVERY_S: Final = 10.0  # how late what is due may be destroyed
 ROTATE_LIMIT: Final = 1 << 20  # bytes written to `rotate`; they mean nothing
 WRITE, GENERATE, DESTROY = "write", "generate", "destroy"
 Read = Callable[[KeyRef, str, Half], Awaitable[tuple[Opened, KeyVersion]]]
@@ -166,64 +164,6 @@ class Changes:
             await self._offload.write(self._destroy, ref, version_id)
         finally:
             self._news.gone(ref, version_id)
-
-    async def by_schedule(self, ref: KeyRef, rotate: Callable[[], KeyVersion | None]) -> bool:
-        """Have *rotate* make the next version of a key, if it still thinks so; whether it did.
-
-        Raises:
-            KeyfsError: as it does.
-        """
-
-        def work() -> bool:
-            with self.outcomes.refusals(ref, GENERATE):
-                made = rotate()
-            if made is not None:
-                self._done(ref, GENERATE)
-            return made is not None
-
-        try:
-            return await self._offload.write(work)
-        finally:
-            self._news.rotated(ref)
-
-    async def archive(self, ref: KeyRef, work: Callable[[], Collection[KeyVersion]]) -> int:
-        """Have *work* take retired versions of a key out of the store; how many it took.
-
-        Raises:
-            KeyfsError: as it does.
-        """
-        gone = await self._offload.write(work)
-        for version in gone:
-            self._news.gone(ref, version.id)
-        return len(gone)
-
-    async def destroy_when_due(self, fresh: Callable[[], Awaitable[None]]) -> None:
-        """Carry out what somebody planned with `keyfs destroy --after`, for ever.
-
-        Args:
-            fresh: takes in what others changed; nobody else may have a reason to.
-        """
-        while True:
-            await trio.sleep(DUE_EVERY_S)
-            await fresh()
-            due_ns = self.states.next_due_ns()
-            if due_ns is None or due_ns > time.time_ns():
-                continue
-            try:
-                done = await self._offload.write(lambda: list(self.states.destroy_due()))
-            except KeyfsError as exc:
-                event(_log, logging.INFO, "destroy.put_off", reason=exc)
-                continue
-            for each in done:
-                self._was_due(each)
-
-    def _was_due(self, done: Destroyed) -> None:
-        if done.error is not None:
-            event(_log, logging.INFO, "destroy.put_off", key=str(done.ref), reason=done.error)
-            return
-        self.outcomes.done(done.ref, DESTROY)
-        stamp = None if done.version == CURRENT else done.version
-        self._news.changed({Slot(done.ref, half, stamp) for half in Half})
 
     async def make_client(self, ref: KeyRef) -> None:
         """Make a client without a key.

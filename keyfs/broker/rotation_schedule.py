@@ -19,8 +19,8 @@ import trio
 
 from keyfs.broker.agenda import Agenda, View, note, over_limit_versions, rotate_if_due, still_unknown
 from keyfs.broker.archive import archive
-from keyfs.broker.changes import Changes
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.upkeep import Upkeep
 from keyfs.broker.writer import RingWriter
 from keyfs.core.lease import Lease, claim, decode, encode, holder, needs_renewal, released
 from keyfs.core.names import KeyRef
@@ -58,14 +58,14 @@ class RotationSchedule:
     Args:
         worker: who does it, and on what.
         policy: what is to be done.
-        changes: makes them, and tells who has to know.
+        upkeep: makes them, and tells who has to know.
         offload: the way to threads.
     """
 
-    def __init__(self, worker: Worker, policy: RotationPolicy, changes: Changes, offload: Offload) -> None:
+    def __init__(self, worker: Worker, policy: RotationPolicy, upkeep: Upkeep, offload: Offload) -> None:
         self._policy = policy
         self._worker = worker
-        self._changes = changes
+        self._upkeep = upkeep
         self._offload = offload
         self._lease: Lease | None = None
         self._not_before_ns: dict[KeyRef, int] = {}
@@ -174,7 +174,7 @@ class RotationSchedule:
         worker = self._worker
         rotate = partial(rotate_if_due, worker.keys, worker.writer, ref, every_ns, view)
         try:
-            is_done = await self._changes.by_schedule(ref, rotate)
+            is_done = await self._upkeep.rotate(ref, rotate)
         except KeyfsError as exc:
             self._not_before_ns[ref] = view.now_ns + int(RETRY_S * NANOSECONDS)
             event(_log, logging.WARNING, "rotation.failed", key=str(ref), reason=str(exc))
@@ -190,7 +190,7 @@ class RotationSchedule:
             return archive(keys, ref, lambda ring: over_limit_versions(ring, policy, now_ns))
 
         try:
-            await self._changes.archive(ref, work)
+            await self._upkeep.archive(ref, work)
         except KeyfsError as exc:
             now_ns = await self._offload.read(clock)
             retry_s = REFUSED_RETRY_S if isinstance(exc, OperationRefused) else RETRY_S

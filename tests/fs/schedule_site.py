@@ -83,7 +83,7 @@ class Site:
         writer = RingWriter(made.keys, self.now_ns)
         broker = broker_on(made.keys, writer)
         worker = Worker(name, f"{name} 1", made.keys, writer, self.now_ns)
-        return Host(made, broker, RotationSchedule(worker, policy, broker.changes, Offload()))
+        return Host(made, broker, RotationSchedule(worker, policy, broker.upkeep, Offload()))
 
     def make(self, *refs: KeyRef) -> None:
         made = in_memory(self.medium)

@@ -166,14 +166,14 @@ async def test_what_comes_back_after_it_was_destroyed_is_refused(
 async def test_what_is_due_is_destroyed_by_a_mount_that_can_write(
     keys: Keys, others: StateWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyfs.broker.changes.DUE_EVERY_S", 0.001)
+    monkeypatch.setattr("keyfs.broker.upkeep.DUE_EVERY_S", 0.001)
     keys.writer.rotate(STORAGE_SYM)
     [stamp, _] = keys.versions(STORAGE_SYM)
     broker, heard = broker_on(keys.keys, keys.writer), trio.Event()
     broker.on_version(lambda ref: heard.set() if ref == STORAGE_SYM else None)
     others.plan(STORAGE_SYM, stamp, 0, is_forced=False)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(broker.changes.destroy_when_due, broker.fresh)
+        nursery.start_soon(broker.upkeep.destroy_when_due, broker.fresh)
         with trio.fail_after(20):
             await heard.wait()
         nursery.cancel_scope.cancel()

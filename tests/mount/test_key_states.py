@@ -168,7 +168,7 @@ def test_every_host_obeys(hosts: Hosts) -> None:
     for state, number in (("suspended", errno.EKEYEXPIRED), ("active", None)):
         hosts.store.keyfs("state", f"{LABEL}/current", state)
         for mount in hosts.mounts:
-            wait_until(lambda mount=mount, number=number: refusal(mount) == number)  # type: ignore[misc]
+            wait_until(lambda mount=mount, number=number: refusal(mount) == number)  # type: ignore[misc]  # mypy knows no type of a bound default
 
 
 def test_a_state_goes_with_its_version_on_every_host(hosts: Hosts) -> None:
@@ -176,5 +176,5 @@ def test_a_state_goes_with_its_version_on_every_host(hosts: Hosts) -> None:
     hosts.store.keyfs("rotate", LABEL)
     [stamp, _] = hosts.store.versions(LABEL)
     for mount in hosts.mounts:
-        wait_until(lambda mount=mount: refusal(mount) is None)  # type: ignore[misc]
-        wait_until(lambda mount=mount: refusal(mount, stamp) == errno.EKEYREVOKED)  # type: ignore[misc]
+        wait_until(lambda mount=mount: refusal(mount) is None)  # type: ignore[misc]  # mypy knows no type of a bound default
+        wait_until(lambda mount=mount: refusal(mount, stamp) == errno.EKEYREVOKED)  # type: ignore[misc]  # mypy knows no type of a bound default

@@ -166,7 +166,7 @@ def test_no_name_of_acras_leads_anywhere_but_to_a_key(records: list[tuple[str, b
 def test_any_file_is_a_bundle_or_none(data: bytes) -> None:
     for head in (b"", b"keyfs bundle 1 under a key\n", b"\x00\x01\x01\x40", b"\x30"):
         refusing(
-            lambda whole=head + data: read_bundle(whole, KEY),  # type: ignore[misc]
+            lambda whole=head + data: read_bundle(whole, KEY),  # type: ignore[misc]  # mypy knows no type of a bound default
             *(MaterialCorrupt, UnsealFailed, LayoutUnsupported, InvalidSettings),
         )
 

@@ -206,7 +206,7 @@ class Dying:
         self.has_died = False
         self._store = made.store
         self._supersede = made.store.supersede
-        made.store.supersede = self.supersede  # type: ignore[method-assign]
+        made.store.supersede = self.supersede  # type: ignore[method-assign]  # a stand-in for one method
 
     def supersede(self, replacements: Iterable[object]) -> None:
         for replacement in list(replacements):
@@ -214,10 +214,10 @@ class Dying:
                 self.has_died = True
                 raise StoreUnavailable("gone")
             self._left -= 1
-            self._supersede([replacement])  # type: ignore[list-item]
+            self._supersede([replacement])  # type: ignore[list-item]  # a stand-in for one method
 
     def stop(self) -> None:
-        self._store.supersede = self._supersede  # type: ignore[method-assign]
+        self._store.supersede = self._supersede  # type: ignore[method-assign]  # a stand-in for one method
 
 
 def test_a_version_that_vanishes_meanwhile_is_never_taken_for_a_free_place() -> None:
