@@ -49,6 +49,7 @@ def test_every_option_says_what_it_does(option: click.Option) -> None:
 def test_the_file_can_say_what_the_options_can() -> None:
     """Settings of a place, that is; not what one call is to do."""
     of_one_call = {"config", "as_json", "versions", "public", "repair", "yes", "lazy", "from_file", "layout"}
+    of_one_call |= {"despite_state", "force", "why", "undo", "due", "after"}
     of_one_call |= {"old", "new", "dry_run", "wrap", "create", "remove", "path", "timeout"}
     names = {param.values[0].name for param in OPTIONS if isinstance(param.values[0], click.Option)}
     # What is no one setting stands in tables, and nowhere else.
