@@ -11,7 +11,7 @@ from keyfs.cli.options import Invocation, opens_key_store
 from keyfs.cli.state import moment, why_option
 from keyfs.core.durations import seconds
 from keyfs.core.names import KeyRef, parse_version_path
-from keyfs.errors import InvalidSettings, KeyfsError
+from keyfs.errors import KeyfsError
 
 
 def _after(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
@@ -55,9 +55,9 @@ def destroy(  # noqa: PLR0913 - one for each option
     read-only, or by `keyfs destroy --due`.
     """
     if (key is None) != due or (due and (after is not None or undo or force or why)):
-        raise InvalidSettings("say which version, as PURPOSE/CLIENT/VERSION; or --due, alone")
+        raise click.UsageError("say which version, as PURPOSE/CLIENT/VERSION; or --due, alone")
     if undo and (after is not None or force or why):
-        raise InvalidSettings("--undo stands alone: what it undoes is all that was planned for the version")
+        raise click.UsageError("--undo stands alone: what it undoes is all that was planned for the version")
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     writer = StateWriter(keys)
     try:

@@ -12,7 +12,7 @@ from keyfs.cli.options import Invocation, json_option, opens_key_store
 from keyfs.core.names import KeyRef, parse_version_path
 from keyfs.core.stamps import rfc3339
 from keyfs.core.states import KeyState, VersionState
-from keyfs.errors import InvalidSettings, KeyNotFound
+from keyfs.errors import KeyNotFound
 
 why_option = click.option(
     "--why", envvar="KEYFS_WHY", metavar="TEXT", default="", help="The reason, which is shown with the state."
@@ -33,7 +33,7 @@ def state(invocation: Invocation, *, why: str, as_json: bool, key: str, state: s
     Whoever has it in memory keeps it. A version's state follows it when it retires.
     """
     if why and state is None:
-        raise InvalidSettings("--why is the reason for a state: say which one")
+        raise click.UsageError("--why is the reason for a state: say which one")
     ref, version = parse_version_path(key, invocation.access.purposes)
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     found = _state(keys, ref, version)

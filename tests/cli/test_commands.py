@@ -146,7 +146,7 @@ def test_list_json_has_one_object_for_each_half_in_the_shape_that_scripts_rely_o
         store.make(label)
     listed = rows(store, "--versions")
     assert [list(row) for row in listed] == [
-        ["purpose", "client", "version", "current", "size", "created", "public"]
+        ["purpose", "client", "version", "current", "size", "created", "public", "state", "destroy_at"]
     ] * len(listed)
     stamp = str(listed[0]["version"])
     assert is_stamp(stamp)

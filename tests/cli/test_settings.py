@@ -50,6 +50,7 @@ def test_the_file_can_say_what_the_options_can() -> None:
     """Settings of a place, that is; not what one call is to do."""
     of_one_call = {"config", "as_json", "versions", "public", "repair", "yes", "lazy", "from_file", "layout"}
     of_one_call |= {"as_csv_table", "overdue", "html", "older_than", "purposes", "keep"}
+    of_one_call |= {"despite_state", "force", "why", "undo", "due", "after"}
     of_one_call |= {"old", "new", "dry_run", "wrap", "create", "remove", "path", "timeout"}
     of_one_call |= {"bundle", "key_file", "passphrase_from", "force", "form", "on_conflict"}
     names = {param.values[0].name for param in OPTIONS if isinstance(param.values[0], click.Option)}

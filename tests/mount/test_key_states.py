@@ -154,12 +154,16 @@ def hosts(tmp_path: Path, fuse_required: None) -> Iterator[Hosts]:
             yield Hosts(store, (a, b))
 
 
-def refusal(mount: Mount, version: str = "current") -> int | None:
+def refusal(mount: Mount, version: str) -> int | None:
     try:
         mount.read(LABEL, version)
     except OSError as exc:
         return exc.errno
     return None
+
+
+def wait_for(mount: Mount, version: str, number: int | None) -> None:
+    wait_until(lambda: refusal(mount, version) == number)
 
 
 def test_every_host_obeys(hosts: Hosts) -> None:
@@ -168,7 +172,7 @@ def test_every_host_obeys(hosts: Hosts) -> None:
     for state, number in (("suspended", errno.EKEYEXPIRED), ("active", None)):
         hosts.store.keyfs("state", f"{LABEL}/current", state)
         for mount in hosts.mounts:
-            wait_until(lambda mount=mount, number=number: refusal(mount) == number)  # type: ignore[misc]  # mypy knows no type of a bound default
+            wait_for(mount, "current", number)
 
 
 def test_a_state_goes_with_its_version_on_every_host(hosts: Hosts) -> None:
@@ -176,5 +180,5 @@ def test_a_state_goes_with_its_version_on_every_host(hosts: Hosts) -> None:
     hosts.store.keyfs("rotate", LABEL)
     [stamp, _] = hosts.store.versions(LABEL)
     for mount in hosts.mounts:
-        wait_until(lambda mount=mount: refusal(mount) is None)  # type: ignore[misc]  # mypy knows no type of a bound default
-        wait_until(lambda mount=mount: refusal(mount, stamp) == errno.EKEYREVOKED)  # type: ignore[misc]  # mypy knows no type of a bound default
+        wait_for(mount, "current", None)
+        wait_for(mount, stamp, errno.EKEYREVOKED)
