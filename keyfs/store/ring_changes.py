@@ -30,7 +30,7 @@ RING_MODE: Final = 0o600
 _Edit = Callable[[Ring], Ring | None]
 
 
-class CommonLock(Protocol):
+class ForeignLock(Protocol):
     """A lock that other programs take as well; held."""
 
     def demand(self) -> None:
@@ -44,7 +44,7 @@ class CommonLock(Protocol):
 class RingMedium(Store, Protocol):
     """A store with a lock for other programs."""
 
-    def common_lock(self, name: str) -> AbstractContextManager[CommonLock]:
+    def foreign_lock(self, name: str) -> AbstractContextManager[ForeignLock]:
         """Hold the lock that other programs know under this name in the store.
 
         Raises:
@@ -73,12 +73,12 @@ class RingChanges:
         self._medium = medium
         self._codec = codec
         self._is_pair = is_pair
-        self._held: CommonLock | None = None  # for a whole change; whoever made it so holds keyfs's lock
+        self._held: ForeignLock | None = None  # for a whole change; whoever made it so holds keyfs's lock
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold Acra's lock for all that is changed until the end."""
-        with self._medium.common_lock(LOCK_NAME) as held:
+        with self._medium.foreign_lock(LOCK_NAME) as held:
             self._held = held
             try:
                 yield
@@ -172,11 +172,11 @@ class RingChanges:
             return None
 
     @contextmanager
-    def _locked(self) -> Iterator[CommonLock]:
+    def _locked(self) -> Iterator[ForeignLock]:
         if self._held is not None:
             yield self._held
             return
-        with self._medium.common_lock(LOCK_NAME) as held:
+        with self._medium.foreign_lock(LOCK_NAME) as held:
             yield held
 
 

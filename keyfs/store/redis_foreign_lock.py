@@ -33,7 +33,7 @@ class HeldKey:
         self._taken_s = taken_s
 
     def demand(self) -> None:
-        """See `keyfs.store.ring_changes.CommonLock`."""
+        """See `keyfs.store.ring_changes.ForeignLock`."""
         with translated("look at the lock of the key store"):
             if self._is_ours():
                 return
