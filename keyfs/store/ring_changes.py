@@ -14,6 +14,7 @@ from keyfs.core.rings import (
     DESTROYED,
     LIFETIME_S,
     NEW_SUFFIX,
+    PAIR_FORMAT,
     PRE_ACTIVE,
     Ring,
     RingKey,
@@ -27,6 +28,8 @@ from keyfs.store.base import Blob, Replacement, Store
 
 LOCK_NAME: Final = ".lock"
 RING_MODE: Final = 0o600
+SIZE_LIMIT: Final = 1 << 20
+"""Of a ring, in bytes: some thousand versions. A larger file is no key file to a directory."""
 _Edit = Callable[[Ring], Ring | None]
 
 
@@ -147,6 +150,8 @@ class RingChanges:
             now_ns = self._medium.now_ns()
             data = self._codec.seal(path, edited, now_ns)
             self._codec.open(path, data)  # what would not verify is not written
+            if len(data) > SIZE_LIMIT:
+                raise OperationRefused(f"{ring_name} would have more than {SIZE_LIMIT} bytes: nothing was changed")
             held.demand()
             self._switch(Replacement(ring_name, data, RING_MODE, now_ns, None), old)
             self._clear(path)
@@ -213,7 +218,7 @@ def _rewritten(ring: Ring, names: Iterable[str], expected: bytes, data: bytes) -
         if key is None or now not in (expected, data):
             return None
         if now != data:
-            is_pair = key.public is not None
+            is_pair = any(item.format == PAIR_FORMAT for item in key.data)
             halves = (key.secret, data) if is_public else (data, key.public)
             ring = ring.with_key(key.holding(*halves, is_pair=is_pair))
     return ring
