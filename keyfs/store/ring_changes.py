@@ -151,7 +151,9 @@ class RingChanges:
             data = self._codec.seal(path, edited, now_ns)
             self._codec.open(path, data)  # what would not verify is not written
             if len(data) > SIZE_LIMIT:
-                raise OperationRefused(f"{ring_name} would have more than {SIZE_LIMIT} bytes: nothing was changed")
+                raise OperationRefused(
+                    f"{ring_name} would have more than {SIZE_LIMIT} bytes: nothing was changed"
+                )
             held.demand()
             self._switch(Replacement(ring_name, data, RING_MODE, now_ns, None), old)
             self._clear(path)

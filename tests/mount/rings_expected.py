@@ -87,7 +87,9 @@ def dump_of(name: str) -> tuple[str, dict[bytes, bytes], Rings]:
     """Master key, keys and values, and what Acra reads: a dump of Redis."""
     dump = json.loads((VECTORS / name).read_bytes())
     if "manifest" in dump:
-        values = {base64.b64decode(k["key_base64"]): base64.b64decode(k["value_base64"]) for k in dump["keys"]}
+        values = {
+            base64.b64decode(k["key_base64"]): base64.b64decode(k["value_base64"]) for k in dump["keys"]
+        }
         manifest = dump["manifest"]
         return manifest["master_key_env"]["ACRA_MASTER_KEY"], values, of_manifest(manifest)
     master_key = base64.b64encode(dump["master_key_json"].encode()).decode()

@@ -7,7 +7,14 @@ import pytest
 
 from keyfs.core.names import CURRENT, Half, parse_key_ref
 from keyfs.core.rings import DESTROYED, NO_CURRENT, PRE_ACTIVE, KeyData, Ring
-from keyfs.errors import KeyExists, KeyNotFound, MasterKeyUnavailable, OperationRefused, RingInvalid, StoreBusy
+from keyfs.errors import (
+    KeyExists,
+    KeyNotFound,
+    MasterKeyUnavailable,
+    OperationRefused,
+    RingInvalid,
+    StoreBusy,
+)
 from keyfs.layout.v2 import LayoutV2
 from keyfs.layout.v2_names import is_pair
 from keyfs.seal.rings import SignedRings
@@ -113,11 +120,15 @@ def test_what_was_read_is_written_again_as_it_was(medium: Medium) -> None:
     assert after.keys[0].raw == before.keys[0].raw
 
 
-def test_a_version_that_acra_added_and_did_not_make_current_is_readable_and_passed_over(medium: Medium) -> None:
+def test_a_version_that_acra_added_and_did_not_make_current_is_readable_and_passed_over(
+    medium: Medium,
+) -> None:
     keys = rings_in_memory(medium)
     keys.writer.import_material(STORAGE_SYM, b"1" * 32)
     keys.writer.import_material(STORAGE_SYM, b"2" * 32)
-    put_ring(medium, PATH, replace(ring_at(medium, PATH), current=1))  # as after the first of Acra's two writes
+    put_ring(
+        medium, PATH, replace(ring_at(medium, PATH), current=1)
+    )  # as after the first of Acra's two writes
     keys = rings_in_memory(medium)
     assert keys.versions(STORAGE_SYM) == ["2", CURRENT]
     assert (keys.secret(STORAGE_SYM), keys.secret(STORAGE_SYM, "2")) == (b"1" * 32, b"2" * 32)
@@ -203,7 +214,12 @@ def test_one_half_alone_is_not_removed(medium: Medium) -> None:
 
 def test_only_rings_are_written(medium: Medium) -> None:
     store = ring_store(MemoryStore(medium))
-    for name in ("version", "alice_storage", "client/alice/storage.keyring", "client/alice/storage.keyring#0"):
+    for name in (
+        "version",
+        "alice_storage",
+        "client/alice/storage.keyring",
+        "client/alice/storage.keyring#0",
+    ):
         with store.lock(), pytest.raises(OperationRefused):
             store.supersede([Replacement(name, b"x", 0o600, NOON_NS, None)])
     assert not medium.blobs
@@ -284,7 +300,12 @@ def test_the_formats_own_files_are_neither_keys_nor_strays(medium: Medium) -> No
 
 
 def test_what_is_no_key_is_a_stray_with_its_reason(medium: Medium) -> None:
-    names = ("README.md", "client/alice/notes.keyring", "client/abc/storage.keyring", "zone/z/storage.keyring")
+    names = (
+        "README.md",
+        "client/alice/notes.keyring",
+        "client/abc/storage.keyring",
+        "zone/z/storage.keyring",
+    )
     for name in names[1:]:
         put_ring(medium, name.removesuffix(".keyring"), Ring(b""))
     medium.put(names[0], b"hello")
