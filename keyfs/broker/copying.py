@@ -70,7 +70,7 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
     """
     if source.layout.name != target.layout.name:
         raise OperationRefused(
-            f"a key store of layout {source.layout.name} is not copied into one of layout {target.layout.name}"
+            f"a copy keeps the layout, and here layout {source.layout.name} would become {target.layout.name}"
         )
     report = CopyReport()
     refs = set(source.index.refs())

@@ -20,7 +20,6 @@ from keyfs.store.base import (
     parts_are_safe,
 )
 from keyfs.store.beside import LOCK_WAIT_S, Beside
-from keyfs.store.foreign_lock import HeldFile, file_lock
 from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
@@ -34,6 +33,7 @@ from keyfs.store.files import (
     sync_directory,
     write_new,
 )
+from keyfs.store.foreign_lock import HeldFile, file_lock
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import translated
 from keyfs.store.rewriting import rewrite

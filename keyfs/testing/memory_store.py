@@ -17,8 +17,8 @@ from keyfs.store.base import (
     parent,
     parts_are_safe,
 )
-from keyfs.store.foreign_lock import HeldFile
 from keyfs.store.facts import pack, whole
+from keyfs.store.foreign_lock import HeldFile
 from keyfs.testing.medium import Medium, MemoryWatch
 
 

@@ -1,4 +1,4 @@
-"""Acra's locks in key stores of layout v2: taken to write, waited for, never taken from others, not to read."""
+"""Acra's locks in key stores of layout v2: taken to write, not to read; waited for, and left to others."""
 
 import fcntl
 import os

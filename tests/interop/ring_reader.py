@@ -8,7 +8,7 @@ import hmac
 import struct
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from asn1crypto import core
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,7 +18,7 @@ ALGORITHM: Final = "2.16.840.1.101.3.4.2.1"
 
 
 class Data(core.Sequence):  # type: ignore[misc]  # asn1crypto has no types
-    _fields = [
+    _fields: ClassVar = [
         ("format", core.Integer),
         ("public", core.OctetString, {"implicit": 1, "optional": True}),
         ("private", core.OctetString, {"implicit": 2, "optional": True}),
@@ -31,7 +31,7 @@ class DataSet(core.SetOf):  # type: ignore[misc]  # as above
 
 
 class Key(core.Sequence):  # type: ignore[misc]  # as above
-    _fields = [
+    _fields: ClassVar = [
         ("seqnum", core.Integer),
         ("state", core.Integer),
         ("since", core.UTCTime),
@@ -45,11 +45,11 @@ class Keys(core.SequenceOf):  # type: ignore[misc]  # as above
 
 
 class RingBody(core.Sequence):  # type: ignore[misc]  # as above
-    _fields = [("purpose", core.OctetString), ("keys", Keys), ("current", core.Integer)]
+    _fields: ClassVar = [("purpose", core.OctetString), ("keys", Keys), ("current", core.Integer)]
 
 
 class Payload(core.Sequence):  # type: ignore[misc]  # as above
-    _fields = [
+    _fields: ClassVar = [
         ("type", core.Integer),
         ("version", core.Integer),
         ("modified", core.UTCTime),
@@ -58,7 +58,7 @@ class Payload(core.Sequence):  # type: ignore[misc]  # as above
 
 
 class Signature(core.Sequence):  # type: ignore[misc]  # as above
-    _fields = [("algorithm", core.ObjectIdentifier), ("signature", core.OctetString)]
+    _fields: ClassVar = [("algorithm", core.ObjectIdentifier), ("signature", core.OctetString)]
 
 
 class Signatures(core.SetOf):  # type: ignore[misc]  # as above
@@ -66,7 +66,7 @@ class Signatures(core.SetOf):  # type: ignore[misc]  # as above
 
 
 class Container(core.Sequence):  # type: ignore[misc]  # as above
-    _fields = [("payload", Payload), ("signatures", Signatures)]
+    _fields: ClassVar = [("payload", Payload), ("signatures", Signatures)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Key stores of layout v2 that keyfs made, by commands and through a mount: a stranger reads the same in them."""
+"""Key stores of layout v2 that keyfs made: a stranger reads the same in them, sentence by sentence."""
 
 import base64
 import os

@@ -1,4 +1,4 @@
-"""Key stores of layout v2 that Acra made, in directories and in Redis, through a real mount: every version."""
+"""Key stores of layout v2 that Acra made, in directories and in Redis, through a real mount."""
 
 import json
 import stat

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyfs.core.names import KeyRef, is_client_id
+from keyfs.core.purposes import PURPOSES
 from keyfs.core.rings import (
     KeyData,
     Ring,
@@ -19,8 +21,6 @@ from keyfs.core.rings import (
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import RingInvalid
 from keyfs.layout.v2_names import key_at, path_of
-from keyfs.core.names import KeyRef, is_client_id
-from keyfs.core.purposes import PURPOSES
 from keyfs.testing.ring_stores import SINCE_NS, codec
 
 PATH: Final = "client/alice/storage-sym"

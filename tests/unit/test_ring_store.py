@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from keyfs.core.names import CURRENT, Half, parse_key_ref
+from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.rings import DESTROYED, NO_CURRENT, PRE_ACTIVE, KeyData, Ring
 from keyfs.errors import (
     KeyExists,
@@ -51,7 +51,7 @@ def listed(medium: Medium) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("ref", EVERY_REF, ids=str)
-def test_each_rotation_adds_a_version_that_is_current(medium: Medium, ref: object) -> None:
+def test_each_rotation_adds_a_version_that_is_current(medium: Medium, ref: KeyRef) -> None:
     keys = rings_in_memory(medium)
     materials = [new_material(ref, fill) for fill in (1, 2, 3)]
     for material in materials:

@@ -5,13 +5,13 @@ import pytest
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import PURPOSES
 from keyfs.core.rings import DESTROYED, Ring, contents_note
+from keyfs.core.secret import Secret
 from keyfs.errors import ClientIdTooLong, KeyNotFound, MasterKeyUnavailable
 from keyfs.layout.base import NewHalves, RingPlaces, Slot
 from keyfs.layout.v2 import LayoutV2
 from keyfs.layout.v2_names import stray_reason
 from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.pure import PureSealer
-from keyfs.core.secret import Secret
 from keyfs.store.base import BlobStat
 from keyfs.testing.ring_stores import SINCE_NS, YEAR_NS, ring_key
 
