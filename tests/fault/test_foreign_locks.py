@@ -105,7 +105,10 @@ def rings_in(server: RedisServer) -> Keys:
 def test_a_change_holds_the_key_that_acra_sets(server: RedisServer) -> None:
     keys = rings_in(server)
     held: list[tuple[bytes | None, bool]] = []
-    look = lambda: held.append((server.admin.get(LOCK), 0 < server.admin.pttl(LOCK) <= 10_000))  # noqa: E731
+
+    def look() -> None:
+        held.append((server.admin.get(LOCK), 0 < server.admin.pttl(LOCK) <= 10_000))
+
     for method in ("list_under", "supersede"):
         keys.store.before(method, look, call=None)
     keys.writer.generate(STORAGE)
