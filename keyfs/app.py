@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from keyfs.broker.format_states import FormatStates
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.purposes import PURPOSES, Purpose
@@ -77,16 +78,19 @@ def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | N
         protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
     store: Store = medium
     layout: Layout = LayoutV1(legacy=access.legacy)
-    if name == "v2":
-        store, layout = _ring_store(medium, protection), LayoutV2()
+    rings = _ring_store(medium, protection) if name == "v2" else None
+    if rings is not None:
+        store, layout = rings, LayoutV2()
     if access.own or access.undeclared:
         store = JoinedStore(store, _annex(access.store))
         layout = JoinedLayout(layout, OwnLayout(access.own, undeclared=access.undeclared))
     keys = KeyStore(store, layout, protection)
+    if rings is not None:
+        keys.states.in_format = FormatStates(keys, rings)
     return keys, RingWriter(keys), master_keys
 
 
-def _ring_store(medium: RingMedium, protection: Protections | None) -> Store:
+def _ring_store(medium: RingMedium, protection: Protections | None) -> RingStore:
     """What is in the key rings on *medium*."""
     from keyfs.seal.rings import SignedRings  # noqa: PLC0415 - it imports what parses certificates, too
 

@@ -9,13 +9,15 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from keyfs.core.purposes import Purpose, declared_purposes
+from keyfs.core.purposes import PURPOSES, Purpose, declared_purposes
+from keyfs.core.rotation import RotationPolicy, rotation_policy
 from keyfs.errors import InvalidSettings
 
 DEFAULT_PATH: Final = "/etc/keyfs/keyfs.toml"
 PURPOSE: Final = "purpose"
 RULE: Final = "rule"
-TABLES: Final = (PURPOSE, RULE)
+ROTATION: Final = "rotation"
+TABLES: Final = (PURPOSE, RULE, ROTATION)
 _KINDS: Final = {str: "a text in quotes", bool: "true or false", int: "a whole number"}
 
 
@@ -47,6 +49,24 @@ class PurposeSettings(SurfaceSettings, frozen=True, forbid_unknown_fields=True, 
     is_global: bool | None = msgspec.field(default=None, name="global")
 
 
+class RotationRuleSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True
+):
+    """What `[rotation]` or `[rotation.purpose.NAME]` says; None where it says nothing."""
+
+    every: str | None = None
+    jitter: str | None = None
+    keep: str | int | None = None
+
+
+class RotationSettings(
+    RotationRuleSettings, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True
+):
+    """The table `[rotation]`, with those of single purposes."""
+
+    purpose: dict[str, RotationRuleSettings] = {}
+
+
 class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
     """What the file says; None where it says nothing. In the file `_` is written `-`."""
 
@@ -67,6 +87,7 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     views: str | None = None
     purpose: dict[str, PurposeSettings] = {}
     rule: tuple[RuleSettings, ...] = ()
+    rotation: RotationSettings = RotationSettings()
 
     def own_purposes(self) -> tuple[Purpose, ...]:
         """What the tables `[purpose.NAME]` declare.
@@ -75,6 +96,18 @@ class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
             InvalidSettings: one of them does not do; the message says which, and why.
         """
         return declared_purposes(self.purpose)
+
+    def rotation_policy(self) -> RotationPolicy:
+        """What the tables `[rotation]` and `[rotation.purpose.NAME]` ask for.
+
+        Raises:
+            InvalidSettings: a value does not do, or there is no such purpose.
+        """
+        known = [purpose.name for purpose in (*PURPOSES, *self.own_purposes()) if not purpose.is_legacy]
+        for name in self.rotation.purpose:
+            if name not in known:
+                raise InvalidSettings(f"rotation: there is no purpose {name!r}: use {', '.join(known)}")
+        return rotation_policy(self.rotation, self.rotation.purpose)
 
     def rules(self) -> tuple[tuple[str, RuleSettings], ...]:
         """All rules in order, each with what to call it: those of purposes come first, so the others win."""
@@ -95,6 +128,7 @@ def load(path: str) -> FileSettings:
     """
     table = _parse(path)
     purposes, rules = table.pop(PURPOSE, {}), table.pop(RULE, [])
+    rotation = _rotation(table.pop(ROTATION, {}), path)
     _check(table, FileSettings, path)
     if not isinstance(purposes, dict) or not all(isinstance(said, dict) for said in purposes.values()):
         raise InvalidSettings(f"{path}: {PURPOSE!r} must be tables: write [{PURPOSE}.NAME]")
@@ -104,9 +138,9 @@ def load(path: str) -> FileSettings:
         _check(said, PurposeSettings, f"{path}: purpose {name!r}")
     for number, said in enumerate(rules, 1):
         _check(said, RuleSettings, f"{path}: rule {number}")
-    settings = msgspec.convert({**table, PURPOSE: purposes, RULE: rules}, FileSettings)
+    settings = msgspec.convert({**table, PURPOSE: purposes, RULE: rules, ROTATION: rotation}, FileSettings)
     try:
-        settings.own_purposes()
+        settings.rotation_policy()
     except InvalidSettings as exc:
         raise InvalidSettings(f"{path}: {exc}") from exc
     return settings
@@ -128,6 +162,25 @@ def as_defaults(settings: FileSettings) -> dict[str, object]:
     """Only what the file sets, by parameter name (`master_key`), as click's `default_map` wants it."""
     said = msgspec.structs.asdict(settings).items()
     return {name: value for name, value in said if value is not None and name not in TABLES}
+
+
+def _rotation(table: object, path: str) -> dict[str, Any]:
+    """The table `[rotation]`, checked as `_check` does.
+
+    Raises:
+        InvalidSettings: else.
+    """
+    if not isinstance(table, dict):
+        raise InvalidSettings(f"{path}: {ROTATION!r} must be a table: write [{ROTATION}]")
+    purposes = table.get(PURPOSE, {})
+    if not isinstance(purposes, dict) or not all(isinstance(said, dict) for said in purposes.values()):
+        raise InvalidSettings(
+            f"{path}: {ROTATION}: {PURPOSE!r} must be tables: write [{ROTATION}.{PURPOSE}.NAME]"
+        )
+    _check(table, RotationSettings, f"{path}: {ROTATION}")
+    for name, said in purposes.items():
+        _check(said, RotationRuleSettings, f"{path}: {ROTATION}, purpose {name!r}")
+    return table
 
 
 def _check(table: dict[str, Any], shape: type[msgspec.Struct], where: str) -> None:

@@ -33,6 +33,18 @@ class KeyExists(KeyfsError):
     """The key exists already; rotate it instead."""
 
 
+class KeyExpired(KeyfsError):
+    """The state of this version does not allow its use: suspended, deactivated or not active yet."""
+
+
+class KeyRevoked(KeyfsError):
+    """This version is compromised; use another one."""
+
+
+class KeyDestroyed(KeyfsError):
+    """This version was destroyed; use another one."""
+
+
 class AccessDenied(KeyfsError):
     """The caller may not do this; nothing was changed."""
 

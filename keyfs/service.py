@@ -2,6 +2,9 @@
 
 import logging
 import os
+import platform
+import secrets
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -17,6 +20,7 @@ from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import BlobReader
+from keyfs.broker.rotation_schedule import RotationSchedule, Worker
 from keyfs.broker.tree import Tree
 from keyfs.broker.viewing import forms
 from keyfs.broker.writer import RingWriter
@@ -51,6 +55,7 @@ def run_service(
     Raises:
         KeyfsError: as *policy*, `open_keys`, `verify_master_key`, `serve`; before that nothing is mounted.
     """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a server that closes a connection is no reason to end
     rules = policy()
     if rules.shows_views or access.own:
         forms()  # not later: the package may be upgraded while we run
@@ -70,11 +75,14 @@ def run_service(
             plan.takeover.wait()  # nothing that takes long comes after it
         tools = _tools(plan, keys, writer, rules, started_ns)
         broker = KeyBroker(tools)
+        schedule = _schedule(plan, tools, broker)
         owner = Ownership(os.getuid(), os.getgid())
         operations = KeyfsOperations(broker, owner, plan.plaintext_ttl_s)
         outsider = early or ended.enter_context(closing(_outsider(plan)))
         renew = partial(_renew, tools.tree, policy, _Renewal(keys, access, master_keys))
-        serve(plan, operations, broker, watch, outsider, _hooks(plan, on_ready, renew, notifier))
+        renew = partial(_renew_all, renew, schedule, plan)
+        ready = partial(_begin, on_ready, schedule)
+        serve(plan, operations, broker, watch, outsider, _hooks(plan, ready, renew, notifier))
 
 
 def _tools(plan: MountPlan, keys: KeyStore, writer: RingWriter, rules: Policy, started_ns: int) -> Tools:
@@ -85,6 +93,38 @@ def _tools(plan: MountPlan, keys: KeyStore, writer: RingWriter, rules: Policy, s
     shown = {**controls(keys, info, lambda: freshness.state), "rotations": outcomes.render}
     tree = Tree(keys, shown, is_writable=not plan.read_only, started_ns=started_ns, policy=rules)
     return Tools(keys, writer, tree, Offload(), freshness, outcomes, plan.allow_destroy)
+
+
+def _schedule(plan: MountPlan, tools: Tools, broker: KeyBroker) -> RotationSchedule | None:
+    """What rotates by schedule, to be run with the broker; nothing does on a mount that is read-only."""
+    if plan.read_only:
+        return None
+    host = platform.node()
+    owner = f"{host} {os.getpid()} {secrets.token_hex(4)}"
+    worker = Worker(host, owner, tools.keys, tools.writer, tools.keys.store.now_ns)
+    schedule = RotationSchedule(worker, plan.rotation(), broker.upkeep, tools.offload)
+    broker.tasks.append(schedule.run)
+    return schedule
+
+
+def _begin(on_ready: Callable[[], None], schedule: RotationSchedule | None) -> None:
+    on_ready()  # which turns to the daemon's own log
+    if schedule is not None:
+        schedule.begin()
+
+
+def _renew_all(renew: Callable[[], None], schedule: RotationSchedule | None, plan: MountPlan) -> None:
+    """Read the rotation policy again, too. One that cannot be leaves that in use in use.
+
+    Raises:
+        KeyfsError: as *renew*.
+    """
+    try:
+        if schedule is not None:
+            schedule.renew(plan.rotation())
+    except KeyfsError as exc:
+        event(_log, logging.WARNING, "rotation.policy_kept", reason=str(exc))
+    renew()
 
 
 def _renew(tree: Tree, policy: Callable[[], Policy], master_keys: Callable[[], None]) -> None:

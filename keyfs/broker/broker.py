@@ -7,7 +7,7 @@ Invariants (re-read them before adding an `await`):
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,17 +18,22 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import News, Tell
 from keyfs.broker.reader import Opened
+from keyfs.broker.upkeep import Upkeep
 from keyfs.broker.viewing import shown
-from keyfs.core.names import Half, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.core.tree import ROTATE_TEXT, Facts, Kind, Node
-from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
+from keyfs.core.tree import ROOT, ROTATE_TEXT, Facts, Kind, Node
+from keyfs.core.views import View
+from keyfs.errors import KeyDestroyed, KeyExpired, KeyfsError, KeyNotFound, KeyRevoked, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
 from keyfs.store.base import BlobStat, Watch
 
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
 FRESH_WITHIN_S: Final = 1.5
+WRITER_PAUSE_S: Final = 0.001
+ANSWERED_S: Final = 0.002  # until a writer has heard of it
+WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
 
@@ -67,7 +72,9 @@ class KeyBroker:
         self._news = News(tools.tree.views)
         self._looks: set[object] = set()
         self._late_look: object = None
-        self.changes = Changes(tools, self._news, self.read)
+        self.changes = Changes(tools, self._news, self.read, self._knock)
+        self.upkeep = Upkeep(tools, self._news, self.changes)
+        self.tasks: list[Callable[[], Awaitable[None]]] = []  # what else goes on while changes are followed
 
     def on_change(self, tell: Tell) -> None:
         """Have *tell* called with the key files of which a watcher does not know that they changed."""
@@ -94,12 +101,27 @@ class KeyBroker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._news.run)
             nursery.start_soon(self._fetcher.run)
+            for task in self.tasks:
+                nursery.start_soon(task)
+            if not self.tree.is_read_only(ROOT):
+                nursery.start_soon(self.upkeep.destroy_when_due, self.fresh)
             while True:
                 if self._keys.is_suspect:
                     await trio.sleep(AWAY_PAUSE_S)
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
+                await self._let_writer_end()
                 await self._take_in(FOLLOW_WITHIN_S)
+
+    async def _let_writer_end(self) -> None:
+        """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
+        is_late = False
+        with trio.move_on_after(WRITER_WITHIN_S):
+            while self._keys.is_being_written:
+                is_late = True
+                await trio.sleep(WRITER_PAUSE_S)
+            if is_late and not self._keys.waits_for_changes:
+                await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""
@@ -130,12 +152,13 @@ class KeyBroker:
 
         Raises:
             KeyNotFound, UnsealFailed, MaterialCorrupt, InsecurePermissions, StoreUnavailable, AccessDenied.
+            KeyExpired, KeyRevoked, KeyDestroyed: the version's state lets nobody read it.
         """
+        if node.ref is not None and node.kind is not Kind.ROTATE:
+            return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
         here = self.snapshot_here(node)
-        if here is not None:
-            return here
-        assert node.ref is not None  # noqa: S101 - else it is no file, and `snapshot_here` has said so
-        return self._key_snapshot(node, *await self.read(node.ref, node.version, node.half))
+        assert here is not None  # noqa: S101 - nobody has to be asked for anything but a key
+        return here
 
     def snapshot_here(self, node: Node) -> Snapshot | None:
         """As `snapshot`, if nobody has to be asked for it; else None.
@@ -150,6 +173,8 @@ class KeyBroker:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
         self.freshness.demand_readable()
+        if node.view is not View.FP:  # it is needed most of all where the key may not be used
+            self._keys.states.demand(node.ref, node.version)
         here = self._read_here(node.ref, node.version, node.half)
         return None if here is None else self._key_snapshot(node, *here)
 
@@ -158,7 +183,7 @@ class KeyBroker:
         if node.ref is None or snapshot.stat is None or not self._keys.opens_here:
             return None
         generation = self._keys.index.generation  # first: what changes from here on is seen by `stands`
-        version = self._current(node)
+        version = self._usable(node)
         if version is None or version.secret is None or version.secret.stat != snapshot.stat:
             return None
         content = self._keys.reader.late(node.ref, version)
@@ -168,7 +193,7 @@ class KeyBroker:
         """Whether the node still shows that snapshot, and may."""
         generation = self._keys.index.generation
         if standing.generation != generation:
-            version = self._current(node)
+            version = self._usable(node)
             if version is None or version.secret is None or version.secret.stat != standing.snapshot.stat:
                 return False
             standing.generation = generation
@@ -182,12 +207,13 @@ class KeyBroker:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
 
-    def _current(self, node: Node) -> KeyVersion | None:
-        """The version that a node shows now; None if it is gone."""
+    def _usable(self, node: Node) -> KeyVersion | None:
+        """The version that a node shows now; None if it is gone, or its state lets nobody read it."""
         assert node.ref is not None  # noqa: S101 - only files of keys are opened again
         try:
+            self._keys.states.demand(node.ref, node.version)
             return self._keys.ring(node.ref).version(node.version)
-        except KeyNotFound:
+        except (KeyNotFound, KeyExpired, KeyRevoked, KeyDestroyed):
             return None
 
     def _look(self, look: object) -> Collection[Slot]:
@@ -207,13 +233,24 @@ class KeyBroker:
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            await self._fetcher.warm(
-                *(part for part in (version.secret, version.part(half)) if part is not None)
-            )
+            part, secret = version.part(half), version.secret
+            await self._fetcher.warm(*((part,) if secret is None or secret is part else (secret, part)))
         here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
+
+    async def _knock(self, ref: KeyRef) -> bool:
+        """Whether the store has answered just now. False: nobody has asked it.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        try:
+            part = self._keys.ring(ref).version(CURRENT).part(Half.SECRET)
+        except KeyNotFound:
+            return False
+        return await self._fetcher.knock(part)
 
     def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
@@ -233,7 +270,7 @@ class KeyBroker:
             is_secret = node.kind is Kind.KEY and node.half is Half.SECRET
             return Snapshot(content, facts, True, opened.stat if is_secret else None)
         # Where the blob does not tell, only the key itself says how long it is.
-        return Snapshot(content, replace(facts, size=len(content)))
+        return Snapshot(content, facts._replace(size=len(content)))
 
     def _control_snapshot(self, node: Node) -> Snapshot:
         content = self.tree.control(node)

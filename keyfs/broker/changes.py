@@ -19,6 +19,7 @@ from keyfs.broker.material import demand_generator, new_staged_write
 from keyfs.broker.news import News
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import Opened
+from keyfs.broker.state_changes import StateWriter
 from keyfs.broker.tree import Tree
 from keyfs.broker.writer import RingWriter, Written
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -40,6 +41,7 @@ from keyfs.offload import Offload
 ROTATE_LIMIT: Final = 1 << 20  # bytes written to `rotate`; they mean nothing
 WRITE, GENERATE, DESTROY = "write", "generate", "destroy"
 Read = Callable[[KeyRef, str, Half], Awaitable[tuple[Opened, KeyVersion]]]
+Knock = Callable[[KeyRef], Awaitable[bool]]
 _log = logging.getLogger(__name__)
 
 
@@ -63,17 +65,21 @@ class Changes:
         tools: of the mount.
         news: hears of every change.
         read: how a version is read.
+        knock: whether the store has answered just now, about a key; it may know a quicker way to ask than
+            from a thread.
     """
 
-    def __init__(self, tools: Tools, news: News, read: Read) -> None:
+    def __init__(self, tools: Tools, news: News, read: Read, knock: Knock) -> None:
         self._keys = tools.keys
         self._writer = tools.writer
+        self.states = StateWriter(tools.keys)
         self._clients = tools.tree.new_clients
         self._offload = tools.offload
         self._freshness = tools.freshness
         self.outcomes = tools.outcomes
         self._news = news
         self._read = read
+        self._knock = knock
         self._may_destroy = tools.may_destroy
         self._committing = trio.Lock()  # two closes of one handle at once are one after the other
 
@@ -84,7 +90,8 @@ class Changes:
             OperationRefused: nothing can be written to this file, or generated for it.
             ClientIdTooLong: the medium cannot hold the key's next version.
             StoreUnavailable: the store does not answer; many programs ignore the errors that come later.
-            KeyNotFound, UnsealFailed, …: as `KeyBroker.read`, when the write starts from the current value.
+            KeyNotFound, UnsealFailed, KeyRevoked, …: as `KeyBroker.snapshot`, when the write starts from the
+                current value.
         """
         with self.outcomes.refusals(node.ref, WRITE):
             await self._demand_writable(node.ref)
@@ -96,6 +103,7 @@ class Changes:
                 raise OperationRefused(f"{node} cannot be written: write to current, or to rotate")
             staged = new_staged_write(node.ref.purpose)
             if not truncate:
+                self._keys.states.demand(node.ref, CURRENT)
                 opened, _ = await self._read(node.ref, CURRENT, Half.SECRET)
                 staged.buffer[:] = opened.material.view()
                 staged.base = opened.stat.identity
@@ -186,7 +194,8 @@ class Changes:
 
     async def _demand_writable(self, ref: KeyRef | None) -> None:
         self._freshness.demand_writable()
-        if not self._keys.waits_for_changes:  # it may be away, and nobody has noticed yet
+        # It may be away, and nobody has noticed yet.
+        if not self._keys.waits_for_changes and (ref is None or not await self._knock(ref)):
             await self._offload.read(self._keys.store.now_ns)
         if ref is not None:
             self._keys.layout.check_writable(ref, self._keys.store.name_limit)
@@ -253,7 +262,7 @@ class Changes:
 
     def _destroy(self, ref: KeyRef, version_id: str) -> None:
         with self.outcomes.refusals(ref, DESTROY):
-            self._writer.destroy(ref, version_id)
+            self.states.destroy(ref, version_id)
         self.outcomes.done(ref, DESTROY)
 
     def _done(self, ref: KeyRef, action: str) -> None:

@@ -52,6 +52,14 @@ class Fetcher:
                 return
         await self._fetch_together(parts)
 
+    async def knock(self, part: Part) -> bool:
+        """Whether the store has answered just now, on its channel. False: there is none, or it cannot tell.
+
+        Raises:
+            StoreUnavailable: the medium does not answer.
+        """
+        return self._line.is_open and await self._line.fetch([part.name])
+
     async def _fetch_together(self, parts: Collection[Part]) -> None:
         batch = self._next
         batch.parts.update((part.name, part) for part in parts)

@@ -4,19 +4,22 @@ Readers take no lock. What makes that safe: the blobs of a ring are one immutabl
 whole, and a cached ring is used only together with the very row it was built from.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Final
 
-from keyfs.broker.packing import Blobs, Packing
-from keyfs.broker.ring_cache import RingCache
+from keyfs.broker.packing import Blobs, Changes, Packing
+from keyfs.broker.ring_cache import RowCache, weight_of_ring
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyNotFound
+from keyfs.errors import KeyNotFound, RingInvalid
 from keyfs.layout.base import KeyRing, Layout, Reading, Slot
 from keyfs.store.base import BlobStat, Page
 
 Prove = Callable[[str, tuple[Slot, ...]], Slot | None]
 Clients = Sequence[str | None]
+# Of rings that changed lately, as they were unpacked: about 4 MiB in both generations together.
+UNPACKED_KEPT: Final = 1 << 12
 
 
 class _Section:
@@ -58,7 +61,8 @@ class Index:
         self._prove = prove
         self._packing = Packing()
         self._sections: dict[Purpose, _Section] = {}
-        self._rings = RingCache()
+        self._rings = RowCache(weight_of_ring)
+        self._unpacked: RowCache[Blobs] = RowCache(len, UNPACKED_KEPT)  # never changed, only replaced
         self.strays: dict[str, str] = {}
         self.generation = 0  # grows with every change
 
@@ -90,49 +94,57 @@ class Index:
         slots = self._layout.slots(name)
         slot = None if stat is None else self._slot(name, slots)
         for candidate in slots:
-            before = self._row(candidate.ref)
-            blobs = self._packing.blobs(candidate.ref, before)
-            old = blobs.pop(candidate, None)
-            if candidate == slot and stat is not None:
-                blobs[candidate] = (name, stat)
-            if blobs.get(candidate) != old:
-                after = self._packing.row(blobs)
-                self._set(candidate.ref, after)
-                changed |= self._changed(candidate.ref, before, after)
+            blob = (name, stat) if candidate == slot and stat is not None else None
+            changed |= self._change(candidate.ref, {candidate: blob})
         self._mark(name, self._layout.stray_reason(name) if stat is not None and slot is None else "")
         return changed
 
-    def replace(
-        self, ref: KeyRef, found: dict[str, BlobStat], *, ring_name: str = "", reason: str = ""
-    ) -> set[Slot]:
-        """Take *found* as all blobs there are of one ring; returns the places in it that this changed.
+    def update(self, ref: KeyRef, found: Mapping[str, BlobStat | None]) -> None:
+        """Take the present facts of some blobs of one ring, or their absence, all at once."""
+        changes: dict[Slot, tuple[str, BlobStat] | None] = {}
+        for name, stat in found.items():
+            slots = self._layout.slots(name)
+            slot = None if stat is None else self._slot(name, slots)
+            for candidate in slots:
+                if candidate.ref == ref:
+                    is_there = candidate == slot and stat is not None
+                    changes[candidate] = (name, stat) if is_there and stat is not None else None
+        self._change(ref, changes)
 
-        Args:
-            ref: the key.
-            found: with their facts.
-            ring_name: of the blob that they all lie in, if they do.
-            reason: why that blob is a stray; empty if it is none.
-        """
+    def take_ring(self, ref: KeyRef, name: str, listed: Callable[[str], dict[str, BlobStat]]) -> set[Slot]:
+        """Take all that a blob of this name holds now: one ring. If that is not valid it is a stray."""
+        found, reason = {}, ""
+        try:
+            found = listed(name)
+        except RingInvalid as exc:
+            reason = str(exc).removeprefix(f"{name}: ")
+        changed = self.replace(ref, found)
+        self._mark(name, reason)
+        return changed
+
+    def replace(self, ref: KeyRef, found: dict[str, BlobStat]) -> set[Slot]:
+        """Take *found* as all blobs there are of one ring; returns the places in it that this changed."""
+        for name in self._layout.places(ref).directories if self.strays else ():
+            if self._layout.ring_named(name) is not None:
+                self._mark(name, "")
         blobs: Blobs = {}
         for name, stat in found.items():
             slot = self._slot(name, self._layout.slots(name))
             if slot is not None and slot.ref == ref:
                 blobs[slot] = (name, stat)
-        before, after = self._row(ref), self._packing.row(blobs)
-        if before or after:
-            self._set(ref, after)
-        self._mark(ring_name, reason)
-        return self._changed(ref, before, after)
+        return self._change(ref, {**dict.fromkeys(self._blobs(ref, self._row(ref))), **blobs})
 
     def ring(self, ref: KeyRef) -> KeyRing:
         """The ring of one key.
 
         Raises:
             KeyNotFound: the store has none.
+            RingInvalid: it has one, in a blob that does not verify.
         """
         section = self._sections.get(ref.purpose)
         row = None if section is None else section.rows.get(ref.client)
         if row is None:
+            self._demand_valid(ref)
             raise KeyNotFound(f"no key {ref}")
         ring = self._rings.get(ref, row)
         if ring is None:
@@ -142,7 +154,7 @@ class Index:
 
     def blobs(self, ref: KeyRef) -> dict[str, BlobStat]:
         """What is known of one ring's blobs, by name."""
-        return dict(self._packing.blobs(ref, self._row(ref)).values())
+        return dict(self._blobs(ref, self._row(ref)).values())
 
     def refs(self, purpose: Purpose | None = None) -> Iterator[KeyRef]:
         """The keys there are: of one purpose, in the order of `clients`; or of all, in no order."""
@@ -202,10 +214,48 @@ class Index:
             return None
         return self._prove(name, slots) if self._layout.needs_proof(slots) else slots[0]
 
-    def _changed(self, ref: KeyRef, before: bytes, after: bytes) -> set[Slot]:
+    def _change(self, ref: KeyRef, wanted: Changes) -> set[Slot]:
+        """Let the blobs of one ring be as *wanted* says, where it says; returns the places that changed.
+
+        What it costs must not grow with the history of a key that is rotated: a ring is seldom built anew.
+        """
+        before = self._row(ref)
+        known = self._blobs(ref, before)
+        changes = {slot: blob for slot, blob in wanted.items() if known.get(slot) != blob}
+        if not changes:
+            return set()
+        blobs: Blobs = {**known, **{slot: blob for slot, blob in changes.items() if blob is not None}}
+        for slot in [slot for slot, blob in changes.items() if blob is None]:
+            blobs.pop(slot, None)
+        after = self._packing.row_after(before, changes, blobs)
+        if blobs:
+            self._unpacked.put(ref, after, blobs)
+            ring = self._rings.get(ref, before)
+            next_ring = None if ring is None else self._layout.ring_after(ring, blobs, changes)
+            if next_ring is not None:
+                self._rings.put(ref, after, next_ring)
+        self._set(ref, after)
+        return self._moved(known, blobs, changes)
+
+    def _moved(self, before: Blobs, after: Blobs, changes: Changes) -> set[Slot]:
         """The places, as people know them, that are not as they were."""
-        old, new = (self._layout.shown(self._packing.blobs(ref, row)) for row in (before, after))
+        old, new = self._layout.shown(before), self._layout.shown(after)
+        if old is before and new is after:
+            return set(changes)
         return {slot for slot in {*old, *new} if old.get(slot) != new.get(slot)}
+
+    def _changed(self, ref: KeyRef, before: bytes, after: bytes) -> set[Slot]:
+        """As `_moved`, of a ring that may have changed in any way."""
+        old, new = (self._packing.blobs(ref, row) for row in (before, after))
+        return self._moved(old, new, {s: new.get(s) for s in {*old, *new} if old.get(s) != new.get(s)})
+
+    def _blobs(self, ref: KeyRef, row: bytes) -> Blobs:
+        """The blobs in a row; not to be changed."""
+        blobs = self._unpacked.get(ref, row) if row else {}
+        if blobs is None:
+            blobs = self._packing.blobs(ref, row)
+            self._unpacked.put(ref, row, blobs)
+        return blobs
 
     def _row(self, ref: KeyRef) -> bytes:
         section = self._sections.get(ref.purpose)
@@ -215,7 +265,13 @@ class Index:
         self._sections.setdefault(ref.purpose, _Section()).set(ref.client, row or None)
         if not row:
             self._rings.drop(ref)
+            self._unpacked.drop(ref)
         self.generation += 1
+
+    def _demand_valid(self, ref: KeyRef) -> None:
+        for name in self._layout.places(ref).directories if self.strays else ():
+            if name in self.strays and self._layout.ring_named(name) == ref:
+                raise RingInvalid(f"{name}: {self.strays[name]}")
 
     def _mark(self, name: str, reason: str) -> None:
         """Why *name* is a stray from now on, if it is; readers may go through the others just now."""

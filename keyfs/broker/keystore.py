@@ -4,6 +4,7 @@ Readers never wait: rings are immutable values and the index replaces them whole
 index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also holds the store's own lock.
 """
 
+import select
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -11,14 +12,18 @@ from typing import Final
 
 from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
+from keyfs.broker.recent import Recent
+from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyfsError, KeyNotFound, RingInvalid, UnsealFailed
-from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
+from keyfs.core.state_records import Record
+from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
+from keyfs.layout.base import KeyRing, KeyVersion, Layout, RingPlaces, Slot
 from keyfs.seal.protection import Protections
-from keyfs.store.base import Store, Watch
+from keyfs.store.base import STATES_CHANGED, Store, Watch
 
 READ_TRIES: Final = 3
+MARKS_KEPT: Final = 1 << 12  # of directories that were listed for a writer
 
 
 class KeyStore:
@@ -37,10 +42,12 @@ class KeyStore:
         self.mutex = threading.RLock()
         self.reader = BlobReader(store, layout, protection)
         self.index = Index(layout, self.reader.proves)
+        self.states = KeyStates(store, layout.purposes, self.index.ring)
         self._watch: Watch | None = None
         self.waits_for_changes = False  # whether `refresh` takes in every change that was complete before it
         self._is_refreshing = False
         self._written: KeyRef | None = None
+        self._marks: Recent[object] = Recent(MARKS_KEPT)
         self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
 
     @property
@@ -56,6 +63,7 @@ class KeyStore:
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
             self.index.load(pages)
+            self.states.take(self.states.look())
 
     def reload(self) -> set[Slot]:
         """List everything again; returns the places in rings that are not as they were.
@@ -64,7 +72,17 @@ class KeyStore:
             StoreUnavailable, AccessDenied: the medium does not let us.
         """
         with self.mutex, closing(self.store.list_pages()) as pages:
-            return self.index.reload(pages)
+            said = self.states.look()  # first: what fails must not leave half of the changes untold
+            return self.index.reload(pages) | self._take_states(said)
+
+    def reload_states(self) -> set[Slot]:
+        """Take the states of versions as they are kept now; returns the places where they are others.
+
+        Raises:
+            StoreUnavailable: the medium does not let us.
+        """
+        with self.mutex:
+            return self._take_states(self.states.look())
 
     def watch(self) -> Watch:
         """Start to notice changes made by others, for `refresh` to take in; then list everything."""
@@ -77,6 +95,11 @@ class KeyStore:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
         return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether changes are noticed at all."""
+        return self._watch is not None
 
     @property
     def is_connected(self) -> bool:
@@ -109,6 +132,11 @@ class KeyStore:
         places = self.layout.places(ref)
         return self.store.lock((*places.names, *places.directories)[0])
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether we change a key just now."""
+        return self._written is not None
+
     @contextmanager
     def being_written(self, ref: KeyRef) -> Iterator[None]:
         """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
@@ -136,11 +164,7 @@ class KeyStore:
             KeyNotFound: the store has none.
             RingInvalid: it has one, in a blob that does not verify.
         """
-        try:
-            return self.index.ring(ref)
-        except KeyNotFound:
-            self._demand_valid(ref)
-            raise
+        return self.index.ring(ref)
 
     def read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:
         """The key material of one half of one version.
@@ -171,7 +195,7 @@ class KeyStore:
                 is_anew = True
             self.relist(ref)
 
-    def relist(self, ref: KeyRef, touched: Iterable[str] = ()) -> KeyRing | None:
+    def relist(self, ref: KeyRef, touched: Iterable[str] = (), *, quick: bool = False) -> KeyRing | None:
         """Look at the store itself for one ring; None when there is nothing of it.
 
         Retired versions, which never change, are taken from the index where listing a directory costs as much
@@ -181,28 +205,63 @@ class KeyStore:
         Args:
             ref: the key.
             touched: names of retired blobs that the caller has just made or removed.
+            quick: whether retired versions are taken from the index, too, where every change of them would
+                have been heard of by now, and no name came or went since they were listed.
 
         Raises:
             StoreUnavailable, AccessDenied: the medium does not let us look.
         """
-        places = self.layout.places(ref)
+        places, touched = self.layout.places(ref), frozenset(touched)
         with self.mutex:
-            known = self.index.blobs(ref)
-            touched = frozenset(touched)
-            if not places.names or (self.store.lists_directories and not touched):
-                found = self.store.stat_many(places.names)
-                for directory in places.directories:
-                    found.update(self.store.list_under(directory))
+            if self._must_list(places, quick=quick, is_touched=bool(touched)):
+                self._list_ring(ref, places)
             else:
                 asked = {*places.names, *touched}
-                found = {name: stat for name, stat in known.items() if name not in asked}
-                found.update(self.store.stat_many(asked))
-            if found != known:
-                self.index.replace(ref, found)
+                found = self.store.stat_many(asked)
+                self.index.update(ref, {name: found.get(name) for name in asked})
+                self._note_marks(d for d in places.directories if self._marks.get(d) is not None)
             try:
                 return self.ring(ref)
             except KeyNotFound:
                 return None
+
+    def _must_list(self, places: RingPlaces, *, quick: bool, is_touched: bool) -> bool:
+        """Whether a ring's retired versions have to be listed, and not only looked up."""
+        if not places.names:
+            return True
+        if not self.store.lists_directories or is_touched:
+            return False
+        # What others did is in the index, or pending. The marks tell of what nobody hears of: a network file
+        # system that another host writes to.
+        is_told = quick and self.waits_for_changes and not self._has_unheard()
+        return not is_told or any(self._is_marked_anew(directory) for directory in places.directories)
+
+    def _has_unheard(self) -> bool:
+        """As `has_changes`, which is the tasks' own, for a thread that holds the mutex."""
+        poll = select.poll()  # `Watch.pending` may be under way in the tasks' thread, with the watch's own
+        if self._watch is not None:
+            poll.register(self._watch.fileno(), select.POLLIN)
+        return self.is_suspect or bool(poll.poll(0))
+
+    def _is_marked_anew(self, directory: str) -> bool:
+        known = self._marks.get(directory)
+        return known is None or self.store.mark(directory) != known
+
+    def _list_ring(self, ref: KeyRef, places: RingPlaces) -> None:
+        self._note_marks(places.directories)  # before the listing: what comes in between is looked for again
+        found = self.store.stat_many(places.names)
+        for directory in places.directories:
+            found.update(self.store.list_under(directory))
+        if found != self.index.blobs(ref) or self.index.strays:
+            self.index.replace(ref, found)
+
+    def _note_marks(self, directories: Iterable[str]) -> None:
+        for directory in directories:
+            mark = self.store.mark(directory)
+            if mark is None:
+                self._marks.drop(directory)
+            else:
+                self._marks.put(directory, mark)
 
     def _take_in(self, watch: Watch) -> set[Slot]:
         changes = watch.take()
@@ -211,28 +270,27 @@ class KeyStore:
             changed = self.reload()
             self.is_suspect = False
             return changed
-        rings = {name: ref for name in changes.names if (ref := self.layout.ring_named(name)) is not None}
-        changed = set().union(*(self._take_ring(name, ref) for name, ref in rings.items()))
-        names = changes.names.difference(rings)
-        found = self.store.stat_many(names)
+        said = self.states.look() if STATES_CHANGED in changes.names else None  # first, as in `reload`
+        return self._apply(changes.names - {STATES_CHANGED}) | self._take_states(said)
+
+    def _take_states(self, said: Collection[Record] | None) -> set[Slot]:
+        is_new, changed = self.states.take(said)
+        # Last: who opened something before it has to look again, and who looks finds the new states.
+        self.index.generation += is_new
+        return changed
+
+    def _apply(self, names: Collection[str]) -> set[Slot]:
+        rings = {name: ref for name in names if (ref := self.layout.ring_named(name))}
+        found = self.store.stat_many(name for name in names if name not in rings)
+        changed: set[Slot] = set()
         # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
         # who lists meanwhile must not miss a version that is there.
         for name in sorted(names, key=len, reverse=True):
-            changed |= self.index.apply(name, found.get(name))
+            if name in rings:
+                changed |= self.index.take_ring(rings[name], name, self.store.list_under)
+            else:
+                changed |= self.index.apply(name, found.get(name))
         return changed
-
-    def _take_ring(self, name: str, ref: KeyRef) -> set[Slot]:
-        """Take in all that a blob holds now; returns the places in its ring that are not as they were."""
-        try:
-            return self.index.replace(ref, self.store.list_under(name), ring_name=name)
-        except RingInvalid as exc:
-            return self.index.replace(ref, {}, ring_name=name, reason=str(exc))
-
-    def _demand_valid(self, ref: KeyRef) -> None:
-        """Nothing, unless all there is of this key is a blob that does not verify."""
-        for name in self.layout.places(ref).directories:
-            if name in self.index.strays and self.layout.ring_named(name) == ref:
-                raise RingInvalid(f"{name}: {self.index.strays[name]}")
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

@@ -9,7 +9,8 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.tree import Kind, Node, key_node, parent_of
 from keyfs.layout.base import Slot
 
-GATHER_S: Final = 0.002  # so that a writer is answered first, and a busy one is not slowed down by each lot
+GATHER_S: Final = 0.002  # so that a writer is answered first
+APART_S: Final = 0.02  # who rotates all the time is not slowed down by each single lot
 Tell = Callable[[Collection[Node]], Awaitable[None]]
 ViewsOf = Callable[[KeyRef, str, Half], Iterable[Node]]
 
@@ -66,6 +67,7 @@ class News:
             self._arrived = trio.Event()
             nodes, self._nodes = self._nodes, set()
             await self.tell(nodes)
+            await trio.sleep(APART_S)
 
     def _add(self, nodes: Iterable[Node]) -> None:
         found = list(nodes)

@@ -8,6 +8,7 @@ few forms, whatever the layout, so they have numbers.
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 from keyfs.core.names import Half, KeyRef
@@ -16,12 +17,14 @@ from keyfs.store.base import BlobStat
 from keyfs.store.facts import pack, unpack
 
 Blobs = dict[Slot, tuple[str, BlobStat]]
+Changes = Mapping[Slot, tuple[str, BlobStat] | None]  # None for what is not there any more
 
 # What stands before the client, whether that follows, what stands after it, whether the stamp follows; and
 # whether it is public.
 _Form = tuple[str, bool, str, bool, bool]
 # Number of the form, lengths of the stamp and of the facts, which follow.
 _HEAD: Final = struct.Struct("<IBI")
+_SPARSE: Final = 3  # how many times as long as it need be a row may become
 
 
 class Packing:
@@ -56,6 +59,17 @@ class Packing:
             self.entry((slot.ref.purpose, slot.ref.client, slot.half, slot.stamp), name, pack(stat))
             for slot, (name, stat) in blobs.items()
         )
+
+    def row_after(self, row: bytes, changes: Changes, blobs: Blobs) -> bytes:
+        """The row of *blobs*, which are those of *row* after *changes*.
+
+        What is new is put behind the rest, which costs the same whatever there is, until too much of the row
+        counts no more.
+        """
+        added = {slot: blob for slot, blob in changes.items() if blob is not None}
+        tail = self.row(added)
+        is_sparse = (len(row) + len(tail)) * len(added) > _SPARSE * len(tail) * len(blobs)
+        return self.row(blobs) if is_sparse or len(added) < len(changes) else row + tail
 
     def blobs(self, ref: KeyRef, row: bytes) -> Blobs:
         """The blobs that were packed into the row of this key."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.resealing import Resealer
+from keyfs.broker.state_changes import StateWriter
 from keyfs.core.label import Label
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Shape
@@ -123,6 +124,7 @@ class _Rekey:
         self._resealer = resealer
         self._report = report
         self._dry_run = dry_run
+        self._states = StateWriter(keys)
         self._seen: dict[str, str] = {}  # identities, by name, of blobs with which there is nothing to do
 
     def demand_keys(self) -> None:
@@ -270,10 +272,17 @@ class _Rekey:
     def _swap(self, ring: _Ring, change: _Change) -> None:
         """A race that was lost is noticed in the next look."""
         try:
-            self._report.rewrapped += self._keys.store.rewrite(change.names, change.old, change.new)
+            is_done = self._keys.store.rewrite(change.names, change.old, change.new)
         except AccessDenied as exc:
             names = [name for name in change.names if ring.blobs[name].data == change.old]
             self._fail({name: ring.blobs[name].stat.identity for name in names}, exc)
+            return
+        self._report.rewrapped += is_done
+        if is_done and self._keys.states.told(ring.ref):
+            after = self._keys.store.stat_many(change.names)
+            self._states.follow(
+                ring.ref, {ring.blobs[name].stat.identity: stat.identity for name, stat in after.items()}
+            )
 
     def _fail(self, identities: dict[str, str], exc: KeyfsError) -> None:
         self._seen.update(identities)

@@ -1,16 +1,17 @@
 """The tree as the key store is now: names to nodes, children, and what `stat` shows."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
-from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
 from keyfs.core.purposes import Purpose
+from keyfs.core.states import VersionState
 from keyfs.core.tree import (
     CONTROL_DIRECTORY,
     CONTROL_ROOT,
@@ -80,21 +81,22 @@ class Tree:
             raise KeyNotFound(f"nothing called {name!r} in {node}/")
         return found
 
-    def children(self, node: Node) -> Iterator[Node]:
+    def children(self, node: Node) -> Iterable[Node]:
         """Everything in a directory, in the order of names.
 
         Raises:
             KeyNotFound: the directory is gone.
         """
+        if node.kind is Kind.CLIENT and node.ref is not None:
+            return self._ring_children(self._ring(node.ref))
+        if node.kind is Kind.PURPOSE and node.purpose is not None:
+            purpose = node.purpose
+            return (node_at(purpose, label) for label in at_once(self.labels(purpose)))
+        if node.kind is Kind.CONTROL_DIRECTORY:
+            return map(control_node, sorted(self._controls))
         if node.kind is Kind.ROOT:
-            yield CONTROL_ROOT
-            yield from sorted(map(purpose_node, self._keys.layout.purposes), key=str)
-        elif node.kind is Kind.CONTROL_DIRECTORY:
-            yield from (control_node(name) for name in sorted(self._controls))
-        elif node.purpose is not None and node.kind is Kind.PURPOSE:
-            yield from (node_at(node.purpose, label) for label in at_once(self.labels(node.purpose)))
-        elif node.kind is Kind.CLIENT and node.ref is not None:
-            yield from self._ring_children(self._ring(node.ref))
+            return [CONTROL_ROOT, *sorted(map(purpose_node, self._keys.layout.purposes), key=str)]
+        return ()
 
     def labels(self, purpose: Purpose) -> Generator[None, None, Sequence[str]]:
         """The clients of a purpose as they stand in paths, in order; in short steps.
@@ -104,9 +106,9 @@ class Tree:
         now = (self._keys.index.generation, self.new_clients.generation)
         known = self._labels.get(purpose)
         if known is None or known[0] != now:
-            new = set(self.new_clients.of(purpose))
-            found = chain(new, (ref for ref in self._keys.index.refs(purpose) if ref not in new))
-            labels = yield from sorted_in_steps(ref.client_label for ref in found)
+            new = {ref.client for ref in self.new_clients.of(purpose)}
+            found = chain(new, (client for client in self._keys.index.clients(purpose) if client not in new))
+            labels = yield from sorted_in_steps(GLOBAL if client is None else client for client in found)
             known = self._labels[purpose] = (now, tuple(labels))
         return known[1]
 
@@ -137,6 +139,16 @@ class Tree:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file of a key")
         return self._keys.ring(node.ref).version(node.version)
+
+    def state(self, node: Node) -> VersionState:
+        """The state of the version that a key file or a view shows.
+
+        Raises:
+            KeyNotFound: as `version`.
+        """
+        version = self.version(node)
+        assert node.ref is not None  # noqa: S101 - else `version` has said so
+        return self._keys.states.of(self._keys.ring(node.ref), version)
 
     def key_facts(self, node: Node, version: KeyVersion) -> Facts:
         """What `stat` shows of a key file or a view that is this version.
@@ -192,7 +204,7 @@ class Tree:
 
     def _client_facts(self, ref: KeyRef) -> Facts:
         """Where what editors leave beside a key can be made, the owner has the write bit."""
-        versions = self._ring(ref).versions
+        versions = self._ring(ref).versions[-2:]  # what is older retired before them
         latest_ns = max([v.retired_ns or v.created_ns or 0 for v in versions], default=self._started_ns)
         policy = self.policy.of(ref)
         writes = OWNER_WRITES if self._takes_writes(ref.purpose, policy) else 0
@@ -241,19 +253,15 @@ class Tree:
         return view_node(ref, *parsed) if parsed is not None and is_enabled else None
 
     def _ring_children(self, ring: KeyRing) -> Sequence[Node]:
-        nodes = []
+        policy, nodes = self.policy.of(ring.ref), []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
-                for label in _labels(version) if part is not None else ():
-                    nodes += [key_node(ring.ref, label, half), *self.views(ring.ref, label, half)]
-        if self._takes_writes(ring.ref.purpose, self.policy.of(ring.ref)):
+                for label in () if part is None else {version.id, version.number or version.id}:
+                    nodes.append(key_node(ring.ref, label, half))
+                    nodes += self.views(ring.ref, label, half) if policy.views else ()
+        if self._takes_writes(ring.ref.purpose, policy):
             nodes.append(rotate_node(ring.ref))
         return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
-
-
-def _labels(version: KeyVersion) -> set[str]:
-    """What a version is called: what is current may have a number, too."""
-    return {version.id, version.number or version.id}
 
 
 def _name(node: Node) -> str:
@@ -269,11 +277,11 @@ def inventory(keys: KeyStore, *, with_history: bool) -> list[Row]:
         for ring in rings
         for version in ring.versions
         if with_history or version.id == CURRENT
-        for row in _rows(ring.ref, version)
+        for row in _rows(ring.ref, version, keys.states.of(ring, version))
     ]
 
 
-def _rows(ref: KeyRef, version: KeyVersion) -> Iterator[Row]:
+def _rows(ref: KeyRef, version: KeyVersion, state: VersionState) -> Iterator[Row]:
     for part, is_public in ((version.secret, False), (version.public, True)):
         if part is not None:
             yield Row(
@@ -284,4 +292,6 @@ def _rows(ref: KeyRef, version: KeyVersion) -> Iterator[Row]:
                 public=is_public,
                 size=part.size,
                 created_ns=version.created_ns,
+                state=state.state.value,
+                destroy_at_ns=state.destroy_at_ns,
             )

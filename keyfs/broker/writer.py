@@ -5,22 +5,21 @@ again. A change that is refused on the way has changed nothing.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.material import generate, normalise, public_half
+from keyfs.broker.removal import destroy, remove
+from keyfs.broker.sealing import sealed
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.errors import (
     KeyExists,
     KeyfsError,
     KeyNotFound,
-    MasterKeyUnavailable,
-    OperationRefused,
     RotationConflict,
-    UnsealFailed,
 )
 from keyfs.layout.base import KeyRing, KeyVersion, NewHalves
 from keyfs.logs import event
@@ -63,14 +62,14 @@ class RingWriter:
         """
         return self._generate(ref, must_exist=False)
 
-    def rotate(self, ref: KeyRef) -> KeyVersion:
-        """Generate the next version; the one before stays readable under its stamp.
+    def rotate(self, ref: KeyRef, expected: str | None = None) -> KeyVersion:
+        """Generate the next version; the one before, *expected* if that is given, stays under its stamp.
 
         Raises:
             KeyNotFound: there is no key to rotate.
-            StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
+            RotationConflict, StoreBusy, StoreFull, ReadOnly, AccessDenied, OperationRefused.
         """
-        return self._generate(ref, must_exist=True)
+        return self._generate(ref, must_exist=True, expected=expected)
 
     def import_material(
         self,
@@ -107,27 +106,20 @@ class RingWriter:
                 return None
             if ring is not None and begun_on is not None and self._is_since(ring, begun_on, material):
                 return None
-            if expected is not None and identity(ring) != expected:
-                raise RotationConflict(f"{ref} was rotated by someone else since it was opened")
-            return material
+            return _unless_rotated(ref, ring, expected, material)
 
         with material:
             return self._write(ref, decide, must_exist=must_exist, amend=amend)
 
-    def destroy(self, ref: KeyRef, version_id: str) -> None:
-        """Remove one retired version for good.
+    def destroy(self, ref: KeyRef, version_id: str, *, is_forced: bool = False) -> None:
+        """Remove one version for good.
 
         Raises:
             KeyNotFound: there is no such version.
-            OperationRefused: it is the current version; without it Acra reads none of the others.
+            OperationRefused: others would become unreadable for Acra, and *is_forced* is not said.
             StoreBusy, ReadOnly, AccessDenied.
         """
-        with self._keys.lock(ref):
-            self._keys.relist(ref)
-            version = self._keys.ring(ref).version(version_id)
-            if version.id == CURRENT:
-                raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
-            self._remove(ref, [version])
+        destroy(self._keys, ref, lambda _ring: version_id, is_forced=is_forced)
 
     def mend_public(self, ref: KeyRef) -> None:
         """Write the public half that belongs to the current private half, if the stored one does not.
@@ -136,15 +128,18 @@ class RingWriter:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
         """
         with self._keys.lock(ref):
-            ring = self._keys.relist(ref)
+            ring = self._keys.relist(ref, quick=True)
             public = None if ring is None else self._missing_public(ring)
             if ring is not None and public is not None:
                 self._mend(ring, public)
 
-    def _generate(self, ref: KeyRef, *, must_exist: bool) -> KeyVersion:
+    def _generate(self, ref: KeyRef, *, must_exist: bool, expected: str | None = None) -> KeyVersion:
         """With material made before the lock is taken: an RSA key takes a while."""
-        with generate(ref.purpose) as material:
-            return self._write(ref, lambda _ring: material, must_exist=must_exist).version
+        with generate(ref.purpose) as new:
+            made = self._write(
+                ref, lambda ring: _unless_rotated(ref, ring, expected, new), must_exist=must_exist
+            )
+            return made.version
 
     def _write(
         self,
@@ -160,7 +155,7 @@ class RingWriter:
         """
         self._keys.layout.check_writable(ref, self._keys.store.name_limit)
         with self._keys.lock(ref), self._keys.being_written(ref):
-            ring = self._keys.relist(ref)
+            ring = self._keys.relist(ref, quick=True)
             _check_existence(ref, ring, must_exist)
             ring = self._mended(ring)
             material = decide(ring)
@@ -173,7 +168,7 @@ class RingWriter:
         ref, is_amended = ring.ref, amend is not None and amend == identity(ring)
         name = self._keys.layout.next_name(ring, self._clock, is_amended=is_amended)
         with material:
-            blob, public = self._sealed(ref, name, material), public_half(ref.purpose, material)
+            blob, public = sealed(self._keys, ref, name, material), public_half(ref.purpose, material)
         plan = self._keys.layout.plan(ring, NewHalves(blob, public, name, is_amended), self._clock())
         after = self._supersede(ref, plan)
         retired = after.versions[-2].id if after is not None and len(after.versions) > 1 else None
@@ -187,17 +182,9 @@ class RingWriter:
             return
         oldest = retired[: len(retired) - kept]
         try:
-            self._remove(ref, oldest)
+            remove(self._keys, ref, oldest)
         except KeyfsError as exc:
             event(_log, logging.WARNING, "history.not_cut", key=str(ref), versions=len(oldest), reason=exc)
-
-    def _remove(self, ref: KeyRef, versions: Sequence[KeyVersion]) -> None:
-        # The public half first: alone, it would look like a version of its own.
-        names = [part.name for v in versions for part in (v.public, v.secret) if part is not None]
-        self._keys.store.delete(names)
-        self._keys.relist(ref, names)
-        for version in versions:
-            event(_log, logging.INFO, "version.destroyed", key=str(ref), version=version.id)
 
     def _supersede(self, ref: KeyRef, plan: tuple[Replacement, ...]) -> KeyRing | None:
         self._keys.store.supersede(plan)
@@ -243,20 +230,6 @@ class RingWriter:
         except KeyfsError:
             return True  # a private half that cannot be read now may be readable another day
 
-    def _sealed(self, ref: KeyRef, name: str, material: Secret) -> bytes:
-        """The blob for *material*, to be called *name*, proved to open before anything is switched to it."""
-        protection = self._keys.protection
-        if protection is None:
-            raise MasterKeyUnavailable(f"{ref} cannot be sealed: give the master key with --master-key")
-        label = self._keys.layout.label(ref, name)
-        blob = protection.seal(material, label)
-        with protection.unseal(blob, label) as proof:
-            if proof != material:
-                raise UnsealFailed(
-                    f"the new blob for {ref} does not open to what was sealed: nothing was changed"
-                )
-        return blob
-
     def _is_since(self, ring: KeyRing, begun_on: str, material: Secret) -> bool:
         """Whether a version that is newer than *begun_on* holds *material*."""
         newer = takewhile(lambda version: _identity(version) != begun_on, reversed(ring.versions))
@@ -277,7 +250,7 @@ class RingWriter:
 
 def identity(ring: KeyRing | None) -> str:
     """What tells one current version from the next; empty when there is none."""
-    return _identity(_current(ring))
+    return _identity(None if ring is None else ring.current)
 
 
 def _identity(version: KeyVersion | None) -> str:
@@ -285,12 +258,14 @@ def _identity(version: KeyVersion | None) -> str:
     return "" if part is None else part.stat.identity
 
 
-def _current(ring: KeyRing | None) -> KeyVersion | None:
-    return None if ring is None else ring.current
+def _unless_rotated(ref: KeyRef, ring: KeyRing | None, expected: str | None, material: Secret) -> Secret:
+    if expected is not None and identity(ring) != expected:
+        raise RotationConflict(f"{ref} was rotated by someone else since it was looked at")
+    return material
 
 
 def _check_existence(ref: KeyRef, ring: KeyRing | None, must_exist: bool | None) -> None:
-    exists = _current(ring) is not None
+    exists = ring is not None and ring.current is not None
     if must_exist is True and not exists:
         raise KeyNotFound(f"there is no key {ref} to rotate: make it with keyfs generate {ref}")
     if must_exist is False and exists:

@@ -7,6 +7,7 @@ import click
 from keyfs import app, logs
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
+from keyfs.broker.state_changes import StateWriter
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.options import (
     config_option,
@@ -28,7 +29,7 @@ from keyfs.cli.progress import progress_bar
 @click.argument("source", metavar="SRC-URI")
 @click.argument("target", metavar="DST-URI")
 def copy(*, master_key: str, legacy: bool, wait: float, log_level: str, source: str, target: str) -> int:
-    """Copy every key with its history, from a directory to Redis or back, still sealed.
+    """Copy every key with its history, from a directory to Redis or back, still sealed, and their states.
 
     Can be stopped and run again. Every blob is opened before and after; different bytes at the destination
     are never overwritten. A directory has to be made first, with keyfs init.
@@ -45,6 +46,7 @@ def copy(*, master_key: str, legacy: bool, wait: float, log_level: str, source: 
                 verify_master_key(keys)
             with progress_bar("copying keys") as progress:
                 report = copy_store(here, there, progress)
+            StateWriter(there).adopt(here)
         for name in report.left_out:
             click.echo(f"left out {name}: {here.index.strays.get(name, '')}", err=True)
     for ref, error in report.failed.items():

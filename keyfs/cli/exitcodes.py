@@ -37,4 +37,7 @@ EXIT_CODES: Final[dict[type[errors.KeyfsError], int]] = {
     errors.MountFailed: 19,
     errors.NotMounted: 20,
     errors.KeyServiceUnavailable: 21,
+    errors.KeyExpired: 22,
+    errors.KeyRevoked: 23,
+    errors.KeyDestroyed: 24,
 }

@@ -1,4 +1,4 @@
-"""init, generate, rotate, read, destroy: what happens to single keys."""
+"""init, generate, read: what happens to single keys."""
 
 import sys
 from pathlib import Path
@@ -46,23 +46,20 @@ from_file_option = click.option(
 @click.argument("key", metavar="PURPOSE[/CLIENT]")
 def generate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
     """Make the first version of a key. Refuses if there is one."""
-    _make_version(invocation, key, from_file, must_exist=False)
-
-
-@click.command(short_help="Make the next version of a key.")
-@opens_key_store
-@from_file_option
-@click.argument("key", metavar="PURPOSE[/CLIENT]")
-def rotate(invocation: Invocation, *, from_file: str | None, key: str) -> None:
-    """Make the next version of a key; the one before stays readable under its stamp."""
-    _make_version(invocation, key, from_file, must_exist=True)
+    make_version(invocation, key, from_file, must_exist=False)
 
 
 @click.command(short_help="Write a key's bytes to stdout.")
 @opens_key_store
 @click.option("--public", envvar="KEYFS_PUBLIC", is_flag=True, help="The public half of a key pair.")
+@click.option(
+    "--despite-state",
+    envvar="KEYFS_DESPITE_STATE",
+    is_flag=True,
+    help="Also what is suspended or compromised, to save what was protected with it.",
+)
 @click.argument("key", metavar="PURPOSE[/CLIENT][/VERSION]")
-def read(invocation: Invocation, *, public: bool, key: str) -> None:
+def read(invocation: Invocation, *, public: bool, despite_state: bool, key: str) -> None:
     """Write a key's bytes to stdout, without a newline."""
     ref, label = parse_version_path(key, invocation.access.purposes)
     version, half = parse_key_label(label)
@@ -73,30 +70,20 @@ def read(invocation: Invocation, *, public: bool, key: str) -> None:
         if half is not Half.PUBLIC:
             raise
         keys, _ = invocation.open(without_key=True)
+    if not despite_state:
+        keys.states.demand(ref, version)
     opened, _ = keys.read(ref, version, half)
     sys.stdout.buffer.write(opened.material.view())
     sys.stdout.buffer.flush()
     keys.close()
 
 
-@click.command(short_help="Remove one retired version for good.")
-@opens_key_store
-@click.option("--yes", envvar="KEYFS_YES", is_flag=True, help="Do not ask.")
-@click.argument("key", metavar="PURPOSE/CLIENT/VERSION")
-def destroy(invocation: Invocation, *, yes: bool, key: str) -> None:
-    """Remove one retired version for good. The current version is never destroyed."""
-    ref, version = parse_version_path(key, invocation.access.purposes)
-    keys, writer = invocation.open(without_key=not invocation.access.legacy)
-    if version != CURRENT:
-        keys.ring(ref).version(version)
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Destroy {ref}/{version} for good?", abort=True, err=True)
-    writer.destroy(ref, version)
-    keys.close()
-    click.echo(f"destroyed {ref}/{version}", err=True)
+def make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
+    """Make the first or the next version of a key, generated or from a file.
 
-
-def _make_version(invocation: Invocation, key: str, from_file: str | None, *, must_exist: bool) -> None:
+    Raises:
+        KeyfsError: as `RingWriter.generate`, `rotate` and `import_material`; InvalidSettings: no such file.
+    """
     ref = parse_key_ref(key, invocation.access.purposes)
     keys, writer = invocation.open()
     if from_file is not None:

@@ -2,39 +2,95 @@
 
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from typing import Final
 
 import click
 
 from keyfs.broker.tree import inventory
-from keyfs.cli.options import Invocation, json_option, opens_key_store
-from keyfs.core.inventory import Row
+from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
+from keyfs.core.durations import seconds
+from keyfs.core.inventory import Row, as_csv
 from keyfs.core.inventory import as_json as inventory_json
 from keyfs.core.inventory import as_tsv as inventory_tsv
 from keyfs.core.names import parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyNotFound
+from keyfs.core.rotation import RotationPolicy, RotationRule, is_due
+from keyfs.core.stamps import NANOSECONDS
+from keyfs.errors import InvalidSettings, KeyNotFound
 
 STAMP_WIDTH: Final = 29
+BY_SCHEDULE: Final = "schedule"
 
 
 @click.command("list", short_help="Show the keys there are.")
 @opens_key_store
 @click.option("--versions", envvar="KEYFS_VERSIONS", is_flag=True, help="Retired versions, too.")
+@click.option(
+    "--overdue",
+    envvar="KEYFS_OVERDUE",
+    metavar="[TIME]",
+    is_flag=False,
+    flag_value=BY_SCHEDULE,
+    help="Only keys that are older, or of unknown age: 90d; without TIME, than [rotation] wants them.",
+)
 @json_option
+@click.option("--csv", "as_csv_table", envvar="KEYFS_CSV", is_flag=True, help="For spreadsheets.")
 @click.argument("key", metavar="[PURPOSE[/CLIENT]]", required=False)
-def list_keys(invocation: Invocation, *, versions: bool, as_json: bool, key: str | None) -> None:
+def list_keys(
+    invocation: Invocation,
+    *,
+    versions: bool,
+    overdue: str | None,
+    as_json: bool,
+    as_csv_table: bool,
+    key: str | None,
+) -> None:
     """Show the keys there are. Opens no seal and needs no master key (except with --legacy).
 
     In layout v2 the signatures of the keys are checked if the master key can be had.
     """
+    if as_json and as_csv_table:
+        raise InvalidSettings("--json and --csv are two forms: drop one")
+    policy = None if overdue is None else overdue_policy(overdue)
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
-    rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
-    for name, reason in sorted(keys.index.strays.items()):
-        if keys.layout.ring_named(name) is not None:
-            click.echo(f"left out {name}: {reason}", err=True)
-    keys.close()
-    click.echo(_rendered(rows, as_json=as_json), nl=False)
+    with closing(keys):
+        rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
+        if policy is not None:
+            rows = _overdue(rows, policy, keys.store.now_ns())
+        for name, reason in sorted(keys.index.strays.items()):
+            if keys.layout.ring_named(name) is not None:
+                click.echo(f"left out {name}: {reason}", err=True)
+    click.echo(as_csv(rows) if as_csv_table else _rendered(rows, as_json=as_json), nl=False)
+
+
+def overdue_policy(text: str) -> RotationPolicy:
+    """What is overdue: all that is older than a time, or what the configuration file says.
+
+    Raises:
+        InvalidSettings: it is no time; or the file has no schedule.
+    """
+    if text != BY_SCHEDULE:
+        try:
+            every_ns = int(seconds(text)) * NANOSECONDS
+        except InvalidSettings as exc:  # `--overdue storage` looks like it
+            raise InvalidSettings(f"--overdue: {exc}; without a time, put it last") from exc
+        return RotationPolicy(RotationRule(every_ns=every_ns))
+    policy = rotation_source()()
+    if not policy.rotates:
+        raise InvalidSettings("nothing says what is overdue: give --overdue 90d, or every in [rotation]")
+    return policy
+
+
+def _overdue(rows: list[Row], policy: RotationPolicy, now_ns: int) -> list[Row]:
+    """All rows of the keys whose current version is too old."""
+    late = {(row.purpose, row.client) for row in rows if row.current and _is_late(row, policy, now_ns)}
+    return [row for row in rows if (row.purpose, row.client) in late]
+
+
+def _is_late(row: Row, policy: RotationPolicy, now_ns: int) -> bool:
+    every_ns = policy.rule(row.purpose).every_ns
+    return every_ns is not None and is_due(row.created_ns, every_ns, now_ns)
 
 
 def _chosen(rows: list[Row], key: str | None, known: Collection[Purpose]) -> list[Row]:

@@ -18,12 +18,15 @@ ARGUMENTS: Final = "keyfs.arguments"  # in click's `Context.meta`: all words of 
 # Imported only when called: `keyfs list` must not pay for trio and pyfuse3. For the same reason each one's
 # words in `keyfs --help` stand here, too.
 _COMMANDS: Final = {
+    "archive": ("keyfs.cli.archive:archive", "Versions that were taken out of the store."),
     "check": ("keyfs.cli.check:check", "Is the key store whole?"),
     "copy": ("keyfs.cli.copy:copy", "Copy a key store to another place."),
-    "destroy": ("keyfs.cli.keys:destroy", "Remove one retired version for good."),
+    "destroy": ("keyfs.cli.destroy:destroy", "Remove one version for good, now or later."),
     "doctor": ("keyfs.cli.doctor:doctor", "What is installed, what is missing."),
+    "export": ("keyfs.cli.export:export", "Back up keys into a sealed bundle."),
     "generate": ("keyfs.cli.keys:generate", "Make the first version of a key."),
     "guard": ("keyfs.cli.guard:guard_mountpoint", "Let nobody write where keyfs is not mounted."),
+    "import": ("keyfs.cli.importing:import_keys", "Restore keys from a bundle."),
     "init": ("keyfs.cli.keys:init", "Make a new, empty key store."),
     "list": ("keyfs.cli.listing:list_keys", "Show the keys there are."),
     "master-key": ("keyfs.cli.master:master_key", "Make, wrap and try a master key."),
@@ -31,9 +34,12 @@ _COMMANDS: Final = {
     "read": ("keyfs.cli.keys:read", "Write a key's bytes to stdout."),
     "reload": ("keyfs.cli.reload:reload", "New program and settings for a supervised mount."),
     "rekey": ("keyfs.cli.rekey:rekey", "Change the master key, without stopping."),
-    "rotate": ("keyfs.cli.keys:rotate", "Make the next version of a key."),
+    "report": ("keyfs.cli.report:report", "One page about all keys, for a browser."),
+    "rotate": ("keyfs.cli.rotate:rotate", "Make the next version of a key, or of all old ones."),
+    "state": ("keyfs.cli.state:state", "Show or set the state of a version."),
     "status": ("keyfs.cli.status:status", "The keyfs mounts there are."),
     "umount": ("keyfs.cli.mount:umount", "End a mount."),
+    "verify": ("keyfs.cli.verify:verify", "Can this bundle be restored?"),
     "wait": ("keyfs.cli.wait:wait", "Wait until a file of a mount can be opened."),
 }
 

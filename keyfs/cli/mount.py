@@ -14,7 +14,7 @@ from keyfs import app, logs
 from keyfs.cli.daemon import Ready, detach, in_background
 from keyfs.cli.exitcodes import OK
 from keyfs.cli.main import ARGUMENTS, report_errors
-from keyfs.cli.options import Invocation, opens_key_store
+from keyfs.cli.options import Invocation, opens_key_store, rotation_source
 from keyfs.cli.supervised import KeptMasterKeys, become_supervisor
 from keyfs.cli.surface import policy_source, views_option
 from keyfs.core.durations import seconds
@@ -109,7 +109,8 @@ def mount(  # noqa: PLR0913 - as many as there are options
     """
     takeover = click.get_current_context().find_object(Takeover)
     place = _checked(mountpoint, mounted_at) if takeover is None else takeover.mountpoint
-    plan = replace(_plan(place, **how), mounted_at=mounted_at, takeover=takeover)
+    plan = _plan(place, **how)
+    plan = replace(plan, mounted_at=mounted_at, takeover=takeover, rotation=rotation_source())
     policy = policy_source(views, allow_other=plan.allow_other)
     access, level = invocation.access, invocation.log_level
     target = _log_target(log_file, foreground=foreground)

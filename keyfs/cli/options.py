@@ -16,6 +16,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.config import FileSettings, as_defaults, load_or_default
 from keyfs.core.durations import seconds
 from keyfs.core.purposes import Purpose
+from keyfs.core.rotation import RotationPolicy
 from keyfs.errors import InvalidSettings, MasterKeyUnavailable
 from keyfs.master.registry import DEFAULT_URI
 
@@ -42,6 +43,12 @@ def settings_again(ctx: click.Context) -> tuple[Callable[[], FileSettings], str 
     """What reads the configuration file again, and the path that was given for it."""
     path = ctx.meta[_CONFIG]
     return lambda: load_or_default(path), path
+
+
+def rotation_source() -> Callable[[], RotationPolicy]:
+    """What reads the rotation policy from the configuration file, each time anew."""
+    settings, _ = settings_again(click.get_current_context())
+    return lambda: settings().rotation_policy()
 
 
 def _master_key_again(ctx: click.Context) -> Callable[[], str] | None:

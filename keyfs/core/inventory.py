@@ -21,6 +21,8 @@ class Row:
     public: bool
     size: int
     created_ns: int | None
+    state: str = ""  # as in `keyfs.core.states.KeyState`
+    destroy_at_ns: int | None = None  # when it is to be destroyed, if that is planned
 
     @property
     def created(self) -> str | None:
@@ -37,6 +39,8 @@ class Row:
             "size": self.size,
             "created": self.created,
             "public": self.public,
+            "state": self.state,
+            "destroy_at": None if self.destroy_at_ns is None else rfc3339(self.destroy_at_ns),
         }
 
 
@@ -53,6 +57,20 @@ def as_tsv(rows: Iterable[Row]) -> str:
         values = row.as_object()
         lines.append("\t".join(_cell(values[column]) for column in COLUMNS))
     return "\n".join(lines) + "\n"
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """The same as RFC 4180 has it, for spreadsheets: columns parted by commas, lines ended by CR LF."""
+    import csv  # noqa: PLC0415 - every mount has this module, and few ask for this
+    import io  # noqa: PLC0415 - as above
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = row.as_object()
+        writer.writerow([_cell(values[column]) for column in COLUMNS])
+    return text.getvalue()
 
 
 def _cell(value: str | int | bool | None) -> str:

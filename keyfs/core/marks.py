@@ -18,6 +18,10 @@ class Marks:
     def __init__(self) -> None:
         self._until: dict[Path, dict[int, float]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there are any, old ones perhaps."""
+        return bool(self._until)
+
     def set(self, path: Path, process: int, now_s: float) -> None:
         """From now on *process* is marked for *path*."""
         self._until = {marked: whose for marked, whose in self._until.items() if max(whose.values()) > now_s}

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfs.core.purposes import PURPOSES, Purpose
 from keyfs.errors import InvalidName
@@ -27,9 +26,10 @@ class Half(Enum):
     SECRET = "private"  # noqa: S105 - a label
     PUBLIC = "public"
 
+    __hash__ = object.__hash__  # each is one object, and every slot asks for it
 
-@dataclass(frozen=True, slots=True)
-class KeyRef:
+
+class KeyRef(NamedTuple):
     """Names a key ring: one purpose of one client. `client` is None for global keys."""
 
     purpose: Purpose

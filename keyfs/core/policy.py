@@ -92,6 +92,8 @@ class Policy:
 
     def of(self, ref: KeyRef) -> KeyPolicy:
         """What holds for one key, whatever its versions are."""
+        if not self._rules:
+            return self._else
         said = [rule for rule in self._rules if _matches(rule, ref)]
         if not said:
             return self._else

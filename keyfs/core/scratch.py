@@ -81,6 +81,10 @@ class Scratches:
         self._by_node: dict[Node, Scratch] = {}
         self._numbers = count(first)
 
+    def __bool__(self) -> bool:
+        """Whether there are any that have a name."""
+        return bool(self._files)
+
     def make(self, scratch: Scratch) -> Scratch:
         """Add a file under its name.
 

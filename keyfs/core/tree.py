@@ -1,8 +1,7 @@
 """What the tree is made of: nodes, named by their path, and the facts `stat` shows of them."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfs.core.names import CURRENT, PUBLIC_SUFFIX, Half, KeyRef
 from keyfs.core.purposes import Purpose
@@ -31,6 +30,8 @@ class Kind(Enum):
     CONTROL_DIRECTORY = "control directory"
     CONTROL = "control file"
 
+    __hash__ = object.__hash__  # each is one object: that of Enum, in Python, takes a good part of a listing
+
     @property
     def is_directory(self) -> bool:
         """Whether it has children."""
@@ -40,8 +41,7 @@ class Kind(Enum):
 _DIRECTORIES: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CLIENT, Kind.CONTROL_DIRECTORY})
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One element of the tree. *path* names it for good; the rest follows from it."""
 
     kind: Kind
@@ -61,8 +61,7 @@ class Node:
         return self.half is Half.PUBLIC or self.view is View.FP
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What `stat` shows of a node. *uid* and *gid* are None for the owner of the mount."""
 
     mode: int  # permission bits

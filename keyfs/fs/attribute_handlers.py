@@ -4,7 +4,6 @@ import errno
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import pyfuse3
 import trio
@@ -81,7 +80,7 @@ class AttributeHandlers(Refusals):
             if fh is not None and self._scene.handles.is_writing(fh):
                 self._scene.handles.writing(fh).staged.truncate(attr.st_size)
                 # The kernel appends where it believes the end to be.
-                facts = replace(facts, size=attr.st_size)
+                facts = facts._replace(size=attr.st_size)
         return self._scene.passing_attributes(node, facts, inode)
 
     @replies(None, looks=True)

@@ -4,7 +4,7 @@ One with a million clients takes no more of the loop at a time than a small one:
 steps, its nodes are made as they are read, and one answer holds so many of them and no more.
 """
 
-import os
+import sys
 from collections.abc import Generator, Sequence
 from typing import Final, overload
 
@@ -12,17 +12,18 @@ import pyfuse3
 import trio
 
 from keyfs.broker.tree import Tree
-from keyfs.core.policy import READ
-from keyfs.core.tree import Facts, Kind, Node, node_at, parent_of
+from keyfs.core.purposes import Purpose
+from keyfs.core.tree import Kind, Node, node_at
 from keyfs.errors import KeyNotFound
+from keyfs.fs.attrs import dot_attributes
 from keyfs.fs.handles import DirectoryHandle
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import replies
 
 ENTRIES_AT_ONCE: Final = 200
 """In one answer, whatever room the caller has: readdir(3) has room for about as many."""
-_DOTS: Final = (".", "..")
-_OF_DOTS: Final = Facts(0o555, 0, 0)  # the kernel takes only the inode number from these entries
+_DOTS: Final = (b".", b"..")
+_ENCODING: Final = sys.getfilesystemencoding()
 
 Entry = tuple[str, Node]
 
@@ -30,9 +31,8 @@ Entry = tuple[str, Node]
 class ClientEntries(Sequence[Entry]):
     """What is in the directory of a purpose. Of a client no more is kept than its name."""
 
-    def __init__(self, node: Node, labels: Sequence[str]) -> None:
-        self._dots = _dots(node)
-        self._purpose = node.purpose
+    def __init__(self, purpose: Purpose, labels: Sequence[str]) -> None:
+        self._purpose = purpose
         self._labels = labels
 
     @overload
@@ -42,13 +42,11 @@ class ClientEntries(Sequence[Entry]):
     def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        if place < len(_DOTS) or self._purpose is None:
-            return self._dots[place]
-        label = self._labels[place - len(_DOTS)]
+        label = self._labels[place]
         return label, node_at(self._purpose, label)
 
     def __len__(self) -> int:
-        return len(self._labels) + len(_DOTS)
+        return len(self._labels)
 
 
 def directory_entries(tree: Tree, node: Node) -> Generator[None, None, Sequence[Entry]]:
@@ -58,31 +56,38 @@ def directory_entries(tree: Tree, node: Node) -> Generator[None, None, Sequence[
         KeyNotFound: it is gone.
     """
     if node.kind is Kind.PURPOSE and node.purpose is not None:
-        return ClientEntries(node, (yield from tree.labels(node.purpose)))
-    return [*_dots(node), *((child.path[-1], child) for child in tree.children(node))]
+        return ClientEntries(node.purpose, (yield from tree.labels(node.purpose)))
+    return _entries(tree, node)
 
 
 class DirectoryHandlers(Refusals):
-    """What `ls` asks."""
+    """What `ls` asks. Everybody may: `DIRECTORY_MODE` lets all users read and search every directory."""
 
-    @replies(None)
+    @replies(None, looks=True)
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """A directory as it is now; the listing does not change while it is read."""
-        await self._scene.broker.fresh()
-        node = self._scene.inodes.node(inode)
-        self._scene.demand(ctx, node, READ)
-        entries = await _while_others_are_served(directory_entries(self._scene.broker.tree, node))
-        if node.ref is not None:
-            entries = [entry for entry in entries if not self._scene.is_hidden(entry[1], ctx.pid)]
-            entries += [(s.name, s.node) for s in self._scene.scratches.beside(node.ref, ctx.uid)]
-        return self._scene.handles.add(DirectoryHandle(entries))
+        scene = self._scene
+        node, tree = scene.inodes.node(inode), scene.broker.tree
+        if node.kind is Kind.PURPOSE:
+            entries = await _while_others_are_served(directory_entries(tree, node))
+        else:
+            entries = _entries(tree, node)
+        if node.ref is not None and (scene.removed or scene.scratches):
+            entries = [entry for entry in entries if not scene.is_hidden(entry[1], ctx.pid)]
+            entries += [(s.name, s.node) for s in scene.scratches.beside(node.ref, ctx.uid)]
+        dots = (inode, scene.inodes.above(node))
+        return scene.handles.add(DirectoryHandle(node, entries, dots))
 
     @replies(None)
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries with their attributes; what vanished since `opendir` is left out."""
-        entries = self._scene.handles.directory(fh).entries
-        looked, replied = 0, 0
-        for position in range(start_id, len(entries)):
+        handle = self._scene.handles.directory(fh)
+        for place in range(start_id, len(_DOTS)):
+            attr = dot_attributes(handle.dots[place])
+            if not pyfuse3.readdir_reply(token, _DOTS[place], attr, place + 1):
+                return
+        looked = replied = max(0, len(_DOTS) - start_id)
+        for place in range(max(start_id, len(_DOTS)), len(_DOTS) + len(handle.entries)):
             if looked == ENTRIES_AT_ONCE:
                 if replied:
                     return
@@ -90,7 +95,7 @@ class DirectoryHandlers(Refusals):
                 await trio.lowlevel.checkpoint()  # an answer without entries would be the end
             looked += 1
             try:
-                if not self._reply(token, entries[position], position + 1):
+                if not self._reply(token, handle.entries[place - len(_DOTS)], place + 1):
                     return
             except KeyNotFound:
                 continue
@@ -108,19 +113,17 @@ class DirectoryHandlers(Refusals):
             KeyNotFound: it is gone.
         """
         name, node = entry
-        number = self._scene.inodes.number(node)
-        if name in _DOTS:
-            attr = self._scene.passing_attributes(node, _OF_DOTS, number)
-            return pyfuse3.readdir_reply(token, os.fsencode(name), attr, next_id)
-        attr = self._scene.attributes(node, self._scene.facts(node), number)
-        if not pyfuse3.readdir_reply(token, os.fsencode(name), attr, next_id):
+        scene = self._scene
+        number = scene.inodes.number(node)
+        attr = scene.attributes(node, scene.facts(node), number)
+        if not pyfuse3.readdir_reply(token, name.encode(_ENCODING, "surrogateescape"), attr, next_id):
             return False
-        self._scene.inodes.count(number, node)
+        scene.inodes.count(number, node)
         return True
 
 
-def _dots(node: Node) -> tuple[Entry, Entry]:
-    return (_DOTS[0], node), (_DOTS[1], parent_of(node))
+def _entries(tree: Tree, node: Node) -> list[Entry]:
+    return [(child.path[-1], child) for child in tree.children(node)]
 
 
 async def _while_others_are_served(steps: Generator[None, None, Sequence[Entry]]) -> Sequence[Entry]:

@@ -58,9 +58,11 @@ class ScratchHandle:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryHandle:
-    """An open directory: its entries as they were when it was opened."""
+    """An open directory: its entries as they were when it was opened; numbers of `.` and `..`."""
 
+    node: Node
     entries: Sequence[tuple[str, Node]]
+    dots: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 import pyfuse3
 
 from keyfs.core.purposes import Purpose
-from keyfs.core.tree import ROOT, Kind, Node, Path, node_at
+from keyfs.core.tree import ROOT, Kind, Node, Path, node_at, parent_of
 from keyfs.errors import KeyNotFound
 
 RECENT: Final = 1 << 12
@@ -30,12 +30,24 @@ class Inodes:
         self._records: dict[int, Record] = {pyfuse3.ROOT_INODE: ROOT}
         self._lookups: dict[int, int] = {}  # where it is not one
         self._moved: dict[bytes, int] = {}  # by path, where another one had its hash first
+        self._evading: set[int] = set()  # numbers that were found for such paths
         self._purposes: dict[str, Purpose] = {}
         self._recent: dict[int, Node] = {}
+        self._above: dict[str, int] = {}  # the directories of purposes
 
     def number(self, node: Node) -> int:
         """The node's inode number, without counting a reference."""
         return self._number(_text(node.path)) if node.path else pyfuse3.ROOT_INODE
+
+    def above(self, node: Node) -> int:
+        """The number of the directory above a node, as `number` says it."""
+        if node.kind is not Kind.CLIENT:
+            return self.number(parent_of(node))
+        purpose = node.path[0]  # above all the directories of a listing
+        number = self._above.get(purpose)
+        if number is None:
+            number = self._above[purpose] = self.number(parent_of(node))
+        return number
 
     def refer(self, node: Node) -> int:
         """The node's inode number; the kernel now holds one more reference to it."""
@@ -111,13 +123,13 @@ class Inodes:
         # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
         while (record := self._records.get(number)) is not None and _text_of(record) != text:
             number = number % (1 << _BITS) + 1
+            self._evading.add(number)
         return number
 
     def _keep(self, number: int, node: Node) -> None:
         self._records[number] = self._record(node)
-        text = _text(node.path)
-        if number != _hash(text):
-            self._moved[text] = number
+        if number in self._evading:
+            self._moved[_text(node.path)] = number
 
     def _record(self, node: Node) -> Record:
         """As little of a node as it can be made again from."""

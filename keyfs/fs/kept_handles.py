@@ -115,7 +115,7 @@ class KeptHandles(Handles):
             kept = _Kept("write", handle.node.path, handle.inode, facts=handle.facts, stage=stage)
             self._put(number, kept, memoryview(staged.buffer))
         elif isinstance(handle, DirectoryHandle):
-            self._put(number, _Kept("directory", handle.entries[0][1].path), memoryview(b""))
+            self._put(number, _Kept("directory", handle.node.path), memoryview(b""))
         elif isinstance(handle, NudgeHandle):
             self._put(number, _Kept("nudge", ()), memoryview(b""))
 
@@ -151,7 +151,8 @@ class KeptHandles(Handles):
                 self._pages.inherit_writer(kept.inode)
             return WriteHandle(node, staged, kept.facts, inode=kept.inode)
         if kept.kind == "directory":
-            return DirectoryHandle(at_once(directory_entries(self._tree, node)))
+            dots = (self._inodes.number(node), self._inodes.above(node))
+            return DirectoryHandle(node, at_once(directory_entries(self._tree, node)), dots)
         return NudgeHandle()
 
     def _node_at(self, path: Path, *, is_read: bool) -> Node:

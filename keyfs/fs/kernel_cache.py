@@ -88,17 +88,20 @@ class KernelCache:
 
     def shown(self, node: Node, inode: int, facts: Facts) -> tuple[Facts, float]:
         """What `stat` shows of a node that is as *facts* say, and for how long that is kept."""
-        if node.kind in _FIXED:
+        kind = node.kind
+        if kind in _FIXED:
             return facts, FIXED_S
         # An own key changes its length, and who appends writes where the kernel believes the end to be.
         is_own = node.purpose is not None and node.purpose.own is not None
-        if not self.is_on or node.kind not in _TOLD or is_own:
+        if not self.pages.is_on or kind not in _TOLD or is_own:
             return facts, 0.0
+        is_bare = bool(self._bare) and self._is_bare(node.path)
+        if kind is Kind.CLIENT:  # no pages, and no version that an open could disagree with
+            return facts, 0.0 if is_bare else KEPT_S
         facts, may_keep = self.pages.length(inode, facts)
-        if not may_keep or self._is_bare(node.path):
+        if is_bare or not may_keep:
             return facts, 0.0
-        if not node.kind.is_directory:
-            self._given.note(inode, facts.mtime_ns)
+        self._given.note(inode, facts.mtime_ns)
         return facts, KEPT_S
 
     def bare(self, path: Path) -> bool:
@@ -217,7 +220,7 @@ class KernelCache:
             await self.settled()
 
     def _is_bare(self, path: Path) -> bool:
-        return bool(self._bare) and self._bare.get(path, 0.0) > trio.current_time()
+        return self._bare.get(path, 0.0) > trio.current_time()
 
 
 def _each(invalidate: Invalidate, inodes: Mapping[int, bool]) -> list[int]:

@@ -14,8 +14,10 @@ import pyfuse3
 import trio
 
 from keyfs.broker.broker import KeyBroker
+from keyfs.core.rotation import RotationPolicy
 from keyfs.core.tree import CONTROL_DIRECTORY
 from keyfs.errors import KeyfsError, MountFailed
+from keyfs.fs import turns
 from keyfs.fs.notify import Notifier, feed_watchdog
 from keyfs.fs.operations import KeyfsOperations
 from keyfs.fs.outsider import Outsider
@@ -47,6 +49,7 @@ class MountPlan:
     grace_s: float = 30.0  # how long callers wait for a worker, if there is a supervisor
     mounted_at: str = ""  # where *mountpoint* is /dev/fd/N: the directory, if we were told
     takeover: Takeover | None = None  # it is mounted already, or will be, by a supervisor
+    rotation: Callable[[], RotationPolicy] = RotationPolicy  # reads what is rotated by schedule
 
     @property
     def place(self) -> str | None:
@@ -98,6 +101,7 @@ def serve(
         MountFailed: the kernel refuses, or the mount does not answer.
     """
     logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
+    turns.take()
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure

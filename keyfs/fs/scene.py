@@ -95,7 +95,9 @@ class Scene:
 
     def is_hidden(self, node: Node, pid: int) -> bool:
         """Whether a process has just removed this file, so that it is not there for it."""
-        return self.removed.has(node.path, lambda: process_of(pid), trio.current_time())
+        return bool(self.removed) and self.removed.has(
+            node.path, lambda: process_of(pid), trio.current_time()
+        )
 
     def scratch(self, parent: Node, name: str, uid: int) -> Scratch | None:
         """The caller's scratch file of that name in a directory."""
@@ -132,11 +134,11 @@ class Scene:
     def attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         """The attributes of a node for the kernel."""
         facts, kept_s = self.kernel.shown(node, inode, facts)
-        return entry_attributes(node, facts, inode, self.owner_of(facts), kept_s)
+        return entry_attributes(node, facts, inode, self.owner, kept_s)
 
     def passing_attributes(self, node: Node, facts: Facts, inode: int) -> pyfuse3.EntryAttributes:
         """As `attributes`, for one caller and one moment: the kernel keeps nothing of them."""
-        return entry_attributes(node, facts, inode, self.owner_of(facts), 0.0)
+        return entry_attributes(node, facts, inode, self.owner, 0.0)
 
     def owner_of(self, facts: Facts) -> Ownership:
         """Who owns a node."""

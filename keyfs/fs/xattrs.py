@@ -59,6 +59,18 @@ async def _state(broker: KeyBroker, _node: Node) -> str:
     return broker.freshness.state
 
 
+async def _key_state(broker: KeyBroker, node: Node) -> str:
+    return broker.tree.state(node).state.value
+
+
+def _is_planned(broker: KeyBroker, node: Node) -> bool:
+    return _is_key(broker, node) and broker.tree.state(node).destroy_at_ns is not None
+
+
+async def _destroy_at(broker: KeyBroker, node: Node) -> str:
+    return rfc3339(broker.tree.state(node).destroy_at_ns or 0)
+
+
 async def _created(broker: KeyBroker, node: Node) -> str:
     return rfc3339(broker.tree.version(node).created_ns or 0)
 
@@ -83,6 +95,8 @@ async def _last_error(broker: KeyBroker, node: Node) -> str:
 ATTRIBUTES: Final[Mapping[bytes, Attribute]] = {
     STATE: Attribute(lambda _broker, _node: True, _state),
     OURS + b"version": Attribute(_is_key, _id),
+    OURS + b"key_state": Attribute(_is_key, _key_state),
+    OURS + b"destroy_at": Attribute(_is_planned, _destroy_at),
     OURS + b"created": Attribute(_has_time, _created),
     OURS + b"fingerprint": Attribute(_has_fingerprint, _fingerprint),
     OURS + b"last_error": Attribute(_has_failed, _last_error),

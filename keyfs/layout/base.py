@@ -1,19 +1,22 @@
 """The port: a layout knows names, history and contexts. It is told facts and returns decisions."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.core.rings import DESTROYED
+from keyfs.core.states import KeyState
 from keyfs.errors import KeyNotFound
 from keyfs.store.base import BlobStat, Replacement
 
+_id = attrgetter("id")
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+
+class Slot(NamedTuple):
     """One place where bytes of a key ring may lie. *stamp* is None for the current version."""
 
     ref: KeyRef
@@ -21,8 +24,7 @@ class Slot:
     stamp: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One half of a version, where it lies in the store, and how long it is once opened."""
 
     name: str
@@ -40,8 +42,8 @@ class KeyVersion:
     public: Part | None
     created_ns: int | None  # when it became current; None where the medium keeps no time
     retired_ns: int | None
+    state: KeyState | None = None  # what the format itself says of it; None where it says nothing
     number: str = ""  # by which it is known as well, now and when it is not current any more; empty for none
-    state: int | None = None  # see `keyfs.core.rings`; None where the layout has none
     until_ns: int | None = None  # for how long it is said to be valid; None where the layout does not say
 
     def part(self, half: Half) -> Part:
@@ -51,7 +53,7 @@ class KeyVersion:
             KeyNotFound: this version has no such half.
         """
         part = self.secret if half is Half.SECRET else self.public
-        if part is None and self.state == DESTROYED:
+        if part is None and self.state is KeyState.DESTROYED:
             raise KeyNotFound(f"version {self.number} was destroyed: nothing is left of it but its number")
         if part is None:
             raise KeyNotFound(f"version {self.id} has no {half.value} half")
@@ -60,7 +62,7 @@ class KeyVersion:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """All versions of one key, oldest first; the current one, if there is one, is last.
+    """All versions of one key, oldest first, which is the order of their ids; the current one, if any, last.
 
     *orphans* are names of archived copies of what is still current: a rotation stopped half-way.
     """
@@ -81,9 +83,15 @@ class KeyRing:
         Raises:
             KeyNotFound: there is none.
         """
-        for version in self.versions:
-            if version_id == version.id or (version_id == version.number and version_id):
-                return version
+        if version_id == CURRENT:  # by far the most often
+            found = self.current
+        elif self.versions and self.versions[-1].number:
+            found = next((v for v in self.versions if version_id in (v.number, v.id)), None)
+        else:
+            rank = bisect_left(self.versions, version_id, key=_id)
+            found = self.versions[rank] if rank < len(self.versions) else None
+        if found is not None and version_id in (found.id, found.number or found.id):
+            return found
         raise KeyNotFound(f"{self.ref} has no version {version_id}")
 
 
@@ -139,6 +147,17 @@ class Layout(Protocol):
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """The ring that these blobs make up."""
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> KeyRing | None:
+        """What `ring` would say of *blobs*, where that follows from what it said before *changes*, else None.
+
+        What it costs does not grow with the number of versions, or hardly.
+        """
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """The same blobs by the places under which people know them: as what is current, or by a stamp."""
 
@@ -166,6 +185,9 @@ class Layout(Protocol):
         Raises:
             InsecurePermissions: they are too open.
         """
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """What else would be lost with a version, in half a sentence; empty for nothing."""
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """What the secret part of the next version will be called.

@@ -45,6 +45,15 @@ class JoinedLayout:
         """See `Layout.ring`."""
         return self._of(ref).ring(ref, blobs)
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> KeyRing | None:
+        """See `Layout.ring_after`."""
+        return self._of(ring.ref).ring_after(ring, blobs, changes)
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """See `Layout.shown`."""
         first = next(iter(blobs), None)
@@ -65,6 +74,10 @@ class JoinedLayout:
     def check_readable(self, ref: KeyRef, part: Part) -> None:
         """See `Layout.check_readable`."""
         self._of(ref).check_readable(ref, part)
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`."""
+        return self._of(ring.ref).why_kept(ring, version_id)
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`."""

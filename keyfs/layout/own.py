@@ -93,6 +93,14 @@ class OwnLayout:
             ),
         )
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> None:
+        """See `Layout.ring_after`: it has to be listed, too, before anything is written."""
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """See `Layout.shown`: the newest one is current."""
         newest = max((slot.stamp or "" for slot in blobs), default="")
@@ -113,6 +121,10 @@ class OwnLayout:
 
     def check_readable(self, ref: KeyRef, part: Part) -> None:
         """See `Layout.check_readable`: Acra demands nothing of what it does not see."""
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`: where the newest is current, the one before would become so again."""
+        return "what retired before it would be current again" if version_id == CURRENT else ""
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: the stamp is later than all before it, whatever the clock says."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from keyfs.core.label import Label
-from keyfs.core.names import KeyRef
+from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
@@ -19,6 +19,7 @@ from keyfs.layout.v1_names import (
     stray_reason,
 )
 from keyfs.layout.v1_ring import build_ring
+from keyfs.layout.v1_tail import ring_after
 from keyfs.store.base import BlobStat, Replacement
 
 PRIVATE_MODE: Final = 0o600
@@ -65,6 +66,15 @@ class LayoutV1:
         """See `Layout.ring`."""
         return build_ring(ref, blobs)
 
+    def ring_after(
+        self,
+        ring: KeyRing,
+        blobs: Mapping[Slot, tuple[str, BlobStat]],
+        changes: Mapping[Slot, tuple[str, BlobStat] | None],
+    ) -> KeyRing | None:
+        """See `Layout.ring_after`."""
+        return ring_after(ring, blobs, changes)
+
     def shown(self, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> Mapping[Slot, tuple[str, BlobStat]]:
         """See `Layout.shown`: in the places where they lie."""
         return blobs
@@ -104,6 +114,15 @@ class LayoutV1:
                 f"{part.name} has mode {part.stat.mode:04o}; Acra refuses private keys above 0600: "
                 f"run chmod 600 on it"
             )
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`: without the current file Acra reads no older version, though it is there."""
+        retired = len(ring.versions) - 1
+        if version_id != CURRENT:
+            return ""
+        if not retired:
+            return "it is the only version of its key"
+        return f"without it Acra reads no retired version, and there are {retired}"
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: always the same."""
@@ -145,7 +164,7 @@ def _public_archive(ring: KeyRing, name: str, private_ns: int) -> str | None:
     archived = [part for part in parts if part is not current]
     if current is not None and any(part.stat.identity == current.stat.identity for part in archived):
         return None
-    after_ns = max((_stamp_of(part.name) for part in archived), default=0)
+    after_ns = _stamp_of(max((part.name for part in archived), default=None))
     retired_ns = max(private_ns + PUBLIC_STAMP_DELAY_NS, after_ns + 1)
     return _orphan(ring, name) or _archive(name, retired_ns)
 
@@ -166,10 +185,9 @@ def _last_stamp_ns(ring: KeyRing) -> int:
     A file's time may lie where no stamp can follow it. It is not followed.
     """
     times = [0]
-    for version in ring.versions:
+    for version in ring.versions[-2:]:  # what is older was written, and retired, before the last one retired
         times += [t for t in (version.created_ns, version.retired_ns) if t is not None and t < FOLLOWED_NS]
-        public = version.public
-        if public is not None and version.retired_ns is not None:
-            times.append(_stamp_of(public.name))
+    publics = [v.public.name for v in ring.versions if v.public is not None and v.retired_ns is not None]
+    times.append(_stamp_of(max(publics, default=None)))  # the order of names is that of stamps
     times += [_stamp_of(orphan) for orphan in ring.orphans]
     return max(times)

@@ -11,7 +11,12 @@ from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import PRIVATE_SIZES, SYMMETRIC_SIZE
 from keyfs.core.rings import (
+    ACTIVE,
+    COMPROMISED,
+    DEACTIVATED,
+    DESTROYED,
     NOTHING,
+    SUSPENDED,
     Contents,
     Entry,
     half_name,
@@ -20,6 +25,7 @@ from keyfs.core.rings import (
     parse_half_name,
     ring_path,
 )
+from keyfs.core.states import KeyState
 from keyfs.errors import ClientIdTooLong
 from keyfs.layout.base import KeyRing, KeyVersion, NewHalves, Part, Reading, RingPlaces, Slot, one_slot
 from keyfs.layout.v2_names import MODERN, key_at, path_of, ring_name_of, stray_reason
@@ -28,6 +34,14 @@ from keyfs.store.base import BlobStat, Replacement
 
 PRIVATE_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
+STATES: Final[Mapping[int, KeyState]] = {
+    ACTIVE: KeyState.ACTIVE,
+    SUSPENDED: KeyState.SUSPENDED,
+    DEACTIVATED: KeyState.DEACTIVATED,
+    COMPROMISED: KeyState.COMPROMISED,
+    DESTROYED: KeyState.DESTROYED,
+}
+"""What the numbers in the format say. Pre-active says nothing: all keys of Acra are that, in use or not."""
 _CONTEXT: Final = "AKSv2 keystore: key ring {path}: {kind} key {seqnum}"
 
 Blobs = Mapping[Slot, tuple[str, BlobStat]]
@@ -81,6 +95,11 @@ class LayoutV2:
         entries = sorted(contents.entries, key=lambda e: (e.seqnum == contents.current, e.seqnum))
         return KeyRing(ref, tuple(_version(ref, entry, contents, parts) for entry in entries))
 
+    def ring_after(
+        self, ring: KeyRing, blobs: Blobs, changes: Mapping[Slot, tuple[str, BlobStat] | None]
+    ) -> None:
+        """See `Layout.ring_after`: it has to be listed, too, before anything is written."""
+
     def shown(self, blobs: Blobs) -> Blobs:
         """See `Layout.shown`: by their numbers; what is current, as that too."""
         current = str(_contents(blobs).current)
@@ -111,6 +130,17 @@ class LayoutV2:
 
     def check_readable(self, ref: KeyRef, part: Part) -> None:
         """See `Layout.check_readable`: Acra demands nothing of the files."""
+
+    def why_kept(self, ring: KeyRing, version_id: str) -> str:
+        """See `Layout.why_kept`: Acra reads no list of versions in which one was destroyed."""
+        version = ring.version(version_id)
+        others = [other for other in ring.versions if other is not version]
+        if version.id == CURRENT:
+            there_are = f"Acra has no current key then, and there are {len(others)} others"
+            return there_are if others else "it is the only version of its key"
+        if any(other.state is KeyState.DESTROYED for other in others):
+            return ""
+        return f"Acra then reads only the current one of its {len(ring.versions)} versions"
 
     def next_name(self, ring: KeyRing, clock: Callable[[], int], *, is_amended: bool) -> str:
         """See `Layout.next_name`: the number after the largest one, be that destroyed or never current."""
@@ -157,8 +187,8 @@ def _version(ref: KeyRef, entry: Entry, contents: Contents, parts: Mapping[Slot,
         parts.get(Slot(ref, Half.PUBLIC, number)),
         entry.since_ns,
         None if is_current else _retired_ns(entry, contents),
+        STATES.get(entry.state),
         number,
-        entry.state,
         entry.until_ns,
     )
 

@@ -34,6 +34,18 @@ def open_sealer(key: Secret) -> Sealer:
         return pure.PureSealer(key)
 
 
+def open_passphrase_sealer(passphrase: Secret) -> Sealer:
+    """As `open_sealer`, in passphrase mode: each call costs a PBKDF2 run.
+
+    Raises:
+        InvalidMaterial: *passphrase* is empty.
+    """
+    try:
+        return themis.ThemisPassphraseSealer(passphrase.reveal())
+    except themis.ThemisUnavailable:
+        return pure.PurePassphraseSealer(passphrase.reveal())
+
+
 def available_engines() -> list[Engine]:
     """Every engine, the preferred one first, with whether it works here and a one-line remark."""
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from keyfs.errors import InvalidName, KeyfsError
 
@@ -15,14 +15,17 @@ DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
 TAKEN_BESIDE: Final = frozenset({"lock", "staging", "set-aside", "own", "own.keyfs"})
 """What lies beside a store already, where `write_beside` puts things."""
+STATES_BESIDE: Final = "key-states.json"
+"""The one thing beside a store of which a watch tells: who reads keys must hear of it at once."""
+STATES_CHANGED: Final = "beside//" + STATES_BESIDE
+"""How it is called in `Changes.names`: no blob has an empty part in its name."""
 ANNEX: Final = "own//"
 """How the names in a store that was joined to another one begin: no name of the other has an empty part."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 _BESIDE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,63}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class BlobStat:
+class BlobStat(NamedTuple):
     """What the medium says about a blob without handing out its bytes."""
 
     size: int
@@ -78,7 +81,7 @@ Pages = Generator[Page, None, None]
 class Changes:
     """What happened since the last look. *lost* means events were dropped: list everything again."""
 
-    names: frozenset[str]
+    names: frozenset[str]  # of blobs; and `STATES_CHANGED`
     lost: bool
 
 
@@ -167,6 +170,12 @@ class Store(Protocol):
 
     def list_under(self, directory: str) -> dict[str, BlobStat]:
         """The blobs directly in *directory*, by full name; empty when there is no such directory."""
+
+    def mark(self, directory: str) -> object:
+        """What is another one whenever a name came to *directory* or went, but for one that did just now.
+
+        None where nothing tells, or there is no such directory.
+        """
 
     def stat(self, name: str) -> BlobStat | None:
         """The facts about one blob, None when it is absent."""

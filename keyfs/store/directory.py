@@ -24,6 +24,7 @@ from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
     blob_stat,
+    directory_mark,
     files_in,
     has_copy,
     link,
@@ -35,7 +36,7 @@ from keyfs.store.files import (
 )
 from keyfs.store.foreign_lock import HeldFile, file_lock
 from keyfs.store.inotify import DirectoryWatch
-from keyfs.store.os_errors import translated
+from keyfs.store.os_errors import attempt, translated
 from keyfs.store.rewriting import rewrite
 from keyfs.store.roots import checked_directory, checked_root
 
@@ -102,6 +103,10 @@ class DirectoryStore:
                 return whole(files_in(path, directory)).blobs
         except KeyNotFound:
             return {}
+
+    def mark(self, directory: str) -> object:
+        """See `Store.mark`: which directory it is, and when it last changed."""
+        return directory_mark(self._path(directory))
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`; None too for what is no regular file."""
@@ -198,7 +203,7 @@ class DirectoryStore:
 
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
-        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart)
+        return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart, self._beside.path)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -249,7 +254,7 @@ class DirectoryStore:
         self._make_parents(target, item.name, undo)
         path = self._beside.stage_path(target)
         self._step(f"stage {item.name}")
-        undo.callback(_try, path.unlink)
+        undo.callback(attempt, path.unlink)
         write_new(path, item.data, item.mode, item.mtime_ns, self._owner)
         return path
 
@@ -263,7 +268,7 @@ class DirectoryStore:
         self._make_parents(target, item.archive, undo)
         self._step(f"archive {item.name}")
         if self._link(path, target):
-            undo.callback(_try, target.unlink)
+            undo.callback(attempt, target.unlink)
         self._step(f"sync {parent(item.archive)}")
         sync_directory(target.parent)
 
@@ -292,9 +297,4 @@ class DirectoryStore:
         """Make the directories of *path* below the root; never the root itself, which may be unmounted."""
         for directory in reversed(path.parents[: name.count("/")]):
             if make_directory(directory, self._owner):
-                undo.callback(_try, directory.rmdir)
-
-
-def _try(action: Callable[[], None]) -> None:
-    with suppress(OSError):
-        action()
+                undo.callback(attempt, directory.rmdir)

@@ -128,6 +128,15 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def directory_mark(path: Path) -> object:
+    """Which directory it is, and when it last changed; None if there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_ctime_ns
+
+
 def make_directory(path: Path, owner: Owner | None) -> bool:
     """Make sure that the directory exists, with mode 0700 and durable if it is new; whether it is.
 

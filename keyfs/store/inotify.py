@@ -15,7 +15,7 @@ from typing import Final
 from inotify_simple import INotify, flags, parse_events
 
 from keyfs.logs import event
-from keyfs.store.base import Changes
+from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Changes
 from keyfs.store.os_errors import translated
 
 # While a directory cannot be watched, everything is listed again this often: late, but never wrong for good,
@@ -39,15 +39,23 @@ _log = logging.getLogger(__name__)
 
 
 class DirectoryWatch:
-    """Watches directory trees down to *depth* parts of a name, those *apart* only where they are a root."""
+    """Watches directory trees down to *depth* parts of a name, those *apart* only where they are a root.
+
+    The states of keys lie in *beside*, which may come any time: whoever asks whether something is pending
+    looks which file it is. Nobody is woken for it.
+    """
 
     waits = True
     is_connected = True
 
-    def __init__(self, roots: Iterable[Path], depth: int, apart: Collection[Path] = ()) -> None:
+    def __init__(
+        self, roots: Iterable[Path], depth: int, apart: Collection[Path] = (), beside: Path | None = None
+    ) -> None:
         self._depth = depth
         self._apart = apart
         self._roots = tuple(roots)
+        self._states = None if beside is None else str(beside / STATES_BESIDE)
+        self._states_seen = self._states_now()
         self._directories: dict[int, tuple[Path, str]] = {}
         self._is_blind = False  # to a part of the store; see BLIND_S
         self._has_complained = False
@@ -64,11 +72,15 @@ class DirectoryWatch:
 
     def pending(self) -> bool:
         """See `Watch.pending`."""
-        return bool(self._poll.poll(0)) or (self._is_blind and self._must_look())
+        is_pending = bool(self._poll.poll(0)) or (self._is_blind and self._must_look())
+        return is_pending or self._states_now() != self._states_seen
 
     def take(self) -> Changes:
         """See `Watch.take`."""
         names: set[str] = set()
+        seen, self._states_seen = self._states_seen, self._states_now()  # before anybody reads it
+        if self._states_seen != seen:
+            names.add(STATES_CHANGED)
         lost = self._must_look()
         while True:
             try:
@@ -134,6 +146,17 @@ class DirectoryWatch:
                 yield from self._follow(root, name)
             else:
                 yield name
+
+    def _states_now(self) -> tuple[int, int] | None:
+        """What tells the file of states from the one before: it is only ever replaced whole."""
+        # Asked first: most stores have none, and an error costs more than both calls.
+        if self._states is None or not os.access(self._states, os.F_OK):
+            return None
+        try:
+            facts = os.stat(self._states)
+        except OSError:
+            return None
+        return facts.st_ino, facts.st_ctime_ns
 
     def _must_look(self) -> bool:
         return self._is_blind and time.monotonic() - self._renewed_at >= BLIND_S

@@ -91,6 +91,10 @@ class JoinedStore:
         annex = self._annex.find()
         return {} if annex is None else _outer(annex.list_under(directory.removeprefix(ANNEX)))
 
+    def mark(self, directory: str) -> object:
+        """See `Store.mark`; nothing tells of the annex."""
+        return None if directory.startswith(ANNEX) else self._main.mark(directory)
+
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`."""
         return self.stat_many([name]).get(name)

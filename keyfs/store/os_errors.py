@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from keyfs.errors import (
@@ -44,3 +44,9 @@ def translated(doing: str) -> Iterator[None]:
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
         raise _BY_ERRNO.get(exc.errno or 0, StoreUnavailable)(f"cannot {doing}: {reason}") from exc
+
+
+def attempt(action: Callable[[], None]) -> None:
+    """Do what may fail with no harm."""
+    with suppress(OSError):
+        action()

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 from keyfs.errors import KeyfsError, KeyNotFound, MaterialCorrupt
 from keyfs.store.base import (
+    STATES_BESIDE,
     Blob,
     BlobStat,
     Listing,
@@ -82,6 +83,9 @@ class RedisStore:
 
     def now_ns(self) -> int:
         """See `Store.now_ns`: one server's clock, so that stamps of several hosts are in order."""
+        told_ns = self._lock.time_ns()
+        if told_ns is not None:
+            return told_ns
         with translated("ask for the time"):
             one = {"target_nodes": self._client.get_node_from_key(self._lock.key)} if self._is_cluster else {}
             seconds, microseconds = self._client.time(**one)
@@ -107,6 +111,9 @@ class RedisStore:
         with translated("list the key store"):
             names = {os.fsdecode(key.removeprefix(self._prefix)) for key in scanned(self._client, begin)}
         return self.stat_many(name for name in names if parts_are_safe(name) and parent(name) == directory)
+
+    def mark(self, directory: str) -> None:
+        """See `Store.mark`: nothing tells."""
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`; None too for what is no string."""
@@ -222,7 +229,8 @@ class RedisStore:
     def watch(self) -> RedisWatch:
         """See `Store.watch`."""
         with translated("watch the key store"):
-            return RedisWatch(self._connector.push_connections, self._prefix)
+            states = f"{self._place.prefix}.keyfs/{STATES_BESIDE}".encode()
+            return RedisWatch(self._connector.push_connections, self._prefix, states)
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from keyfs.errors import KeyfsError, StoreBusy
-from keyfs.store.redis_client import FAILURES, Client, translated
-from keyfs.store.redis_swap import Command, swap
+from keyfs.store.redis_client import FAILURES, Client, borrowed, is_cluster, translated
+from keyfs.store.redis_swap import Command, ask, swap
 
 # A rotation takes milliseconds. Every write renews the lock, and fails if the lock has ended meanwhile; so
 # this can be shorter than the others wait: a writer that dies delays them, no more.
@@ -30,6 +30,7 @@ class RedisLock:
         self._client = client
         self._turn = threading.Lock()
         self._token = secrets.token_hex(16).encode()
+        self._told: tuple[int, int, int] | None = None  # the holder's thread; the server's time, and ours
         self.key = key.encode()
 
     @property
@@ -53,6 +54,7 @@ class RedisLock:
             try:
                 yield
             finally:
+                self._told = None
                 self._release()
         finally:
             self._turn.release()
@@ -78,12 +80,32 @@ class RedisLock:
 
     def _acquire(self) -> None:
         give_up_at = time.monotonic() + WAIT_S
-        while not self._client.set(self.key, self._token, nx=True, px=LIFE_MS):
+        while not self._take():
             if self._client.get(self.key) == self._token and self._client.pexpire(self.key, LIFE_MS):
                 return
             if time.monotonic() > give_up_at:
                 raise self._busy()
             time.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+
+    def _take(self) -> bool:
+        """Whether nobody held it. The server says what time it is in the same round trip."""
+        if is_cluster(self._client):  # whose client follows a key that moves
+            return bool(self._client.set(self.key, self._token, nx=True, px=LIFE_MS))
+        with borrowed(self._client, self.key) as connection:
+            taking = ("SET", self.key, self._token, "PX", LIFE_MS, "NX")
+            is_taken, (seconds, microseconds) = ask(connection, [taking, ("TIME",)])
+        if not is_taken:
+            return False
+        told_ns = (int(seconds) * 1_000_000 + int(microseconds)) * 1000
+        self._told = (threading.get_ident(), told_ns, time.monotonic_ns())
+        return True
+
+    def time_ns(self) -> int | None:
+        """The server's time, if it told it to this thread when it took the lock that it holds; else None."""
+        told = self._told
+        if told is None or told[0] != threading.get_ident():
+            return None
+        return told[1] + time.monotonic_ns() - told[2]
 
     def _release(self) -> None:
         """Delete the lock if it is still ours. If that fails it ends by itself."""

@@ -102,7 +102,7 @@ def change(
         now = _look(connection, keys)
         new = decide(now)
         if new is None:
-            _ask(connection, [("UNWATCH",)])
+            ask(connection, [("UNWATCH",)])
             return False
         try:
             if not _write(connection, [*_commands(new), *also]):
@@ -140,13 +140,13 @@ def _look(
     keys: Sequence[bytes],
 ) -> dict[bytes, bytes | None]:
     """Watch the keys, and what they hold."""
-    values = _ask(connection, [("WATCH", *keys), *(("GET", key) for key in keys)])[1:]
+    values = ask(connection, [("WATCH", *keys), *(("GET", key) for key in keys)])[1:]
     return dict(zip(keys, values, strict=True))
 
 
 def _write(connection: Any, commands: Sequence[Command]) -> bool:  # noqa: ANN401 - as above
     """Whether the transaction took place; if not, something watched has changed."""
-    done = _ask(connection, [("MULTI",), *commands, ("EXEC",)])[-1]
+    done = ask(connection, [("MULTI",), *commands, ("EXEC",)])[-1]
     for answer in done or ():
         if isinstance(answer, failure.ResponseError):
             raise answer
@@ -167,7 +167,7 @@ def _wait(connection: Any, replicas: int) -> None:  # noqa: ANN401 - as above
     if not replicas:
         return
     try:
-        [reached] = _ask(connection, [("WAIT", replicas, WAIT_MS)])
+        [reached] = ask(connection, [("WAIT", replicas, WAIT_MS)])
     except FAILURES as exc:
         raise StoreUnavailable("written, but nobody can tell on how many replicas") from exc
     if reached < replicas:
@@ -176,7 +176,7 @@ def _wait(connection: Any, replicas: int) -> None:  # noqa: ANN401 - as above
         )
 
 
-def _ask(connection: Any, commands: Sequence[Command]) -> list[Any]:  # noqa: ANN401 - as above
+def ask(connection: Any, commands: Sequence[Command]) -> list[Any]:  # noqa: ANN401 - as above
     """The answers to commands sent together; the first refusal is raised when all answers are in."""
     connection.send_packed_command(connection.pack_commands(commands))
     answers: list[Any] = []

@@ -21,7 +21,7 @@ from typing import Any, Final
 from redis import exceptions as failure
 
 from keyfs.logs import event
-from keyfs.store.base import Changes, parts_are_safe
+from keyfs.store.base import STATES_CHANGED, Changes, parts_are_safe
 from keyfs.store.redis_client import ANSWER_WITHIN_S, FAILURES, disconnect
 
 QUIET_S: Final = 1.0  # after this long without a word the server is asked whether it is there
@@ -36,6 +36,7 @@ class RedisWatch:
     Args:
         connect: opens one RESP3 connection to each server.
         prefix: what all keys of the store begin with, slash included.
+        states: the key beside it that has the states of keys.
 
     Raises:
         redis.RedisError, OSError: no connection, or no permission to track.
@@ -43,8 +44,9 @@ class RedisWatch:
 
     waits = False  # what others change arrives a moment later: nobody can wait for it
 
-    def __init__(self, connect: Callable[[], list[Any]], prefix: bytes) -> None:
+    def __init__(self, connect: Callable[[], list[Any]], prefix: bytes, states: bytes) -> None:
         self._connect = connect
+        self._states = states
         self._prefix = prefix
         self._lock = threading.Lock()
         self._names: set[str] = set()
@@ -154,7 +156,8 @@ class RedisWatch:
             for link in links:
                 # redis-py has no public name for this (8.1); its own client-side cache does the same.
                 link._parser.set_invalidation_push_handler(self._invalidated)  # noqa: SLF001 - see above
-                link.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+                prefixes = ("PREFIX", self._prefix, "PREFIX", self._states)
+                link.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
                 link.read_response()
         except BaseException:
             disconnect(links)
@@ -168,6 +171,8 @@ class RedisWatch:
             return
         names = (os.fsdecode(key.removeprefix(self._prefix)) for key in keys if key.startswith(self._prefix))
         self._note(filter(parts_are_safe, names), lost=False)
+        if self._states in keys:
+            self._note((STATES_CHANGED,), lost=False)
 
     def _note(self, names: Iterable[str], *, lost: bool) -> None:
         with self._lock:

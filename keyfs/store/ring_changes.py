@@ -133,6 +133,15 @@ class RingChanges:
             with suppress(KeyNotFound):
                 self._change(ring_name, partial(_destroyed, ring_name=ring_name, names=frozenset(names)))
 
+    def set_state(self, ring_name: str, seqnum: int, state: int) -> None:
+        """Let a version have this state; nothing else of it changes.
+
+        Raises:
+            KeyNotFound: there is none.
+            As `Store.supersede`.
+        """
+        self._change(ring_name, partial(_in_state, seqnum=seqnum, state=state))
+
     def _change(self, ring_name: str, edit: _Edit, *, makes: bool = False) -> None:
         """One ring, read and switched under the lock; *edit* gives the new one, None for no change."""
         with self._locked() as held:
@@ -224,6 +233,13 @@ def _rewritten(ring: Ring, names: Iterable[str], expected: bytes, data: bytes) -
             halves = (key.secret, data) if is_public else (data, key.public)
             ring = ring.with_key(key.holding(*halves, is_pair=is_pair))
     return ring
+
+
+def _in_state(ring: Ring, seqnum: int, state: int) -> Ring:
+    key = ring.key(seqnum)
+    if key is None:
+        raise KeyNotFound(f"there is no version {seqnum}")
+    return ring.with_key(replace(key, state=state, raw=b""))
 
 
 def _destroyed(ring: Ring, ring_name: str, names: Collection[str]) -> Ring:

@@ -62,6 +62,7 @@ class RingStore:
         self.append_beside = medium.append_beside
         self.supersede = self._changes.supersede
         self.rewrite = self._changes.rewrite
+        self.set_state = self._changes.set_state
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`. Without a master key signatures are not checked here."""
@@ -92,6 +93,10 @@ class RingStore:
         if isinstance(ring, KeyfsError):
             raise ring
         return {name: stat for name, stat, _ in _halves(directory, ring)} | {directory: _ring_stat(ring)}
+
+    def mark(self, directory: str) -> object:
+        """See `Store.mark`; nothing tells of what is in a ring."""
+        return None if is_ring_name(directory) else self._medium.mark(directory)
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`."""

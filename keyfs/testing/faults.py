@@ -96,6 +96,10 @@ class FaultyStore:
         """See `Store.list_under`."""
         return self._pass("list_under", lambda: self._store.list_under(directory))
 
+    def mark(self, directory: str) -> object:
+        """See `Store.mark`."""
+        return self._store.mark(directory)
+
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`."""
         return self._pass("stat", lambda: self._store.stat(name))

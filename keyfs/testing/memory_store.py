@@ -7,6 +7,8 @@ from itertools import islice
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
 from keyfs.store.base import (
+    STATES_BESIDE,
+    STATES_CHANGED,
     Blob,
     BlobStat,
     Listing,
@@ -56,6 +58,9 @@ class MemoryStore:
         """See `Store.list_under`."""
         with self._at(directory) as blobs:
             return {name: blob.stat for name, blob in blobs.items() if parent(name) == directory}
+
+    def mark(self, directory: str) -> None:
+        """See `Store.mark`: nothing tells."""
 
     def stat(self, name: str) -> BlobStat | None:
         """See `Store.stat`."""
@@ -133,7 +138,10 @@ class MemoryStore:
 
     def write_beside(self, name: str, data: bytes) -> None:
         """See `Store.write_beside`."""
-        self.medium.beside[beside_name(name)] = data
+        with self.medium.guard:
+            self.medium.beside[beside_name(name)] = data
+            for watch in self.medium.watches if name == STATES_BESIDE else ():
+                watch.note(STATES_CHANGED)
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""

@@ -72,6 +72,12 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     [
         ("list", "--versions"),
         ("list", "--versions", "--json"),
+        ("list", "--versions", "--csv"),
+        ("list", "--overdue", "0"),
+        ("report", "--html", "-"),
+        ("rotate", "--older-than", "0", "--json"),
+        ("archive", "fill", "--keep", "1"),
+        ("archive", "list", "--json"),
         ("check",),
         ("check", "--json"),
         ("check", "--repair"),

@@ -139,6 +139,21 @@ def operation_refused(store: LiveStore) -> tuple[int, str]:
     return refused(store, "destroy", f"{LABEL}/current")
 
 
+def in_state(state: str) -> Provoke:
+    def read_in_state(store: LiveStore) -> tuple[int, str]:
+        assert keyfs("state", f"{LABEL}/current", state, environment=store.environment).code == 0
+        return refused(store, "read", LABEL)
+
+    return read_in_state
+
+
+def key_destroyed(store: LiveStore) -> tuple[int, str]:
+    store.make(LABEL, b"l" * 32)
+    retired = f"{LABEL}/{next(iter(store.versions(LABEL)))}"
+    assert keyfs("destroy", retired, environment=store.environment).code == 0
+    return refused(store, "read", retired)
+
+
 def store_busy(store: LiveStore) -> tuple[int, str]:
     with open(store.root.with_name("keys.keyfs") / "lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -220,6 +235,9 @@ PROVOKED: dict[type[errors.KeyfsError], tuple[Provoke, str]] = {
     errors.AccessDenied: (access_denied, "needs to write in /mnt/keys.keyfs): Permission denied"),
     errors.InsecurePermissions: (insecure_permissions, "chmod 700 "),
     errors.OperationRefused: (operation_refused, "rotate it first"),
+    errors.KeyExpired: (in_state("suspended"), f"keyfs state {LABEL}/current active ends that"),
+    errors.KeyRevoked: (in_state("compromised"), "use another version"),
+    errors.KeyDestroyed: (key_destroyed, "use another version"),
     errors.ReadOnly: (read_only, "Read-only file system"),
     errors.StoreBusy: (store_busy, "retry"),
     errors.StoreFull: (store_full, "No space left on device"),

@@ -164,3 +164,11 @@ async def test_a_refusal_is_one_honest_errno(kernel: Kernel, keys: Keys, request
 
 async def test_the_root_has_one_extended_attribute(kernel: Kernel) -> None:
     assert list(await kernel.operations.listxattr(1, kernel.ctx)) == [b"user.keyfs.state"]
+
+
+@pytest.mark.parametrize("path", ["", ".keyfs", "storage", "storage/alice"])
+async def test_everybody_may_read_and_search_every_directory(kernel: Kernel, path: str) -> None:
+    """`opendir` relies on it: it asks for no permission."""
+    stranger = kernel.called_by(uid=OTHER, gid=OTHER)
+    assert (await stranger.lookup(path)).st_mode & 0o555 == 0o555
+    assert await stranger.names(path)

@@ -16,7 +16,7 @@ from keyfs.testing.builders import NOON_NS, STORAGE, Keys, full_medium, in_memor
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 
-PAIR_ATTRIBUTES = {"state", "version", "created", "fingerprint"}
+PAIR_ATTRIBUTES = {"state", "version", "key_state", "created", "fingerprint"}
 
 
 @pytest.fixture
@@ -62,15 +62,17 @@ async def value(kernel: Kernel, path: str, name: str) -> str:
         ("storage/alice/current.pub", PAIR_ATTRIBUTES),
         ("storage/alice/current.pem", PAIR_ATTRIBUTES),
         ("storage/alice/current.fp", PAIR_ATTRIBUTES),
-        ("storage-sym/alice/current", {"state", "version", "created"}),
-        ("storage-sym/alice/current.hex", {"state", "version", "created"}),
+        ("storage-sym/alice/current", {"state", "version", "key_state", "created"}),
+        ("storage-sym/alice/current.hex", {"state", "version", "key_state", "created"}),
     ],
 )
 async def test_what_is_listed_has_a_value(kernel: Kernel, path: str, names: set[str]) -> None:
     assert await listed(kernel, path) == names
     for name in sorted(names):
         assert await value(kernel, path, name)
-    for name in sorted({"state", "version", "created", "fingerprint", "last_error"} - names):
+    for name in sorted(
+        {"state", "version", "key_state", "destroy_at", "created", "fingerprint", "last_error"} - names
+    ):
         with refused("ENODATA"):
             await value(kernel, path, name)
 

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from ring_reader import MARK, ReadRing, read_ring
 
+from keyfs.cli.exitcodes import EXIT_CODES
+from keyfs.errors import KeyExpired, KeyRevoked
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.redis_servers import RedisServer, redis_server
 
@@ -178,11 +180,34 @@ def test_writers_in_several_processes_lose_no_version(site: Site) -> None:
 def test_a_destroyed_version_is_a_tombstone(site: Site) -> None:
     site.keyfs("generate", "storage/alice")
     site.keyfs("rotate", "storage/alice")
-    site.keyfs("destroy", "--yes", "storage/alice/1")
+    site.keyfs("destroy", "--yes", "storage/alice/1", code=12)
+    site.keyfs("destroy", "--yes", "--force", "storage/alice/1")
     ring = site.ring("client/alice/storage")
     assert [(key.seqnum, key.state, key.plain is None) for key in ring.keys] == [(1, 6, True), (2, 1, False)]
     site.keyfs("read", "storage/alice/1", code=4)
     site.keyfs("destroy", "--yes", "storage/alice/2", code=12)
+
+
+def test_states_are_those_of_the_format(site: Site) -> None:
+    site.keyfs("generate", "storage/alice")
+    site.keyfs("rotate", "storage/alice")
+    before = site.ring("client/alice/storage")
+    expired, revoked = EXIT_CODES[KeyExpired], EXIT_CODES[KeyRevoked]
+    for version, state, number, code in (
+        ("1", "suspended", 3, expired),
+        ("1", "compromised", 5, revoked),
+        ("current", "suspended", 3, expired),
+        ("2", "active", 2, 0),
+        ("current", "compromised", 5, revoked),
+    ):
+        site.keyfs("state", f"storage/alice/{version}", state, "--why", "we say so")
+        key = site.ring("client/alice/storage").keys[0 if version == "1" else 1]
+        assert key.state == number, (version, state)
+        site.keyfs("read", f"storage/alice/{version}", code=code)
+    after = site.ring("client/alice/storage")
+    assert [replace(key, state=1) for key in after.keys] == list(before.keys)
+    site.keyfs("rotate", "storage/alice")
+    assert [key.state for key in site.ring("client/alice/storage").keys] == [5, 5, 1]
 
 
 def test_the_wrong_master_key_is_told(site: Site) -> None:

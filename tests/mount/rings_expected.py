@@ -1,6 +1,7 @@
 """What a mount of a key store of layout v2 has to show, by what real Acra says of its rings."""
 
 import base64
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from keyfs.testing.stores import Manifest
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
 REAL: Final = ("v2-dir", "v2-tz", "v2-odd", "v2-migrated")
 SMALL: Final = ("rotated2", "destroyed2", "states2", "tz2")
+FORBIDDEN: Final = {3: errno.EKEYEXPIRED, 5: errno.EKEYREVOKED}
 REDIS: Final = ("v2-redis.json", "small-v2-redis.json")
 
 
@@ -21,6 +23,7 @@ class Version:
     """One element of a ring, opened by Acra. Both halves are None for one that was destroyed."""
 
     seqnum: int
+    state: int
     since_s: int
     secret: bytes | None
     public: bytes | None
@@ -33,8 +36,8 @@ class Rings:
     rings: dict[str, tuple[int, tuple[Version, ...]]]
     refused: tuple[str, ...]  # those it does not
 
-    def files(self) -> dict[str, tuple[bytes, int]]:
-        """Contents and times by path in the mount."""
+    def files(self) -> dict[str, tuple[bytes | int, int, int]]:
+        """By path in the mount: contents, or how their state forbids to read them; sizes; and times."""
         return dict(self._files())
 
     def directories(self) -> set[str]:
@@ -53,14 +56,14 @@ class Rings:
                         rows.add((purpose, None if client == "@global" else client, *row))
         return rows
 
-    def _files(self) -> Iterator[tuple[str, tuple[bytes, int]]]:
+    def _files(self) -> Iterator[tuple[str, tuple[bytes | int, int, int]]]:
         for path, (current, versions) in self.rings.items():
             for version in versions:
                 labels = (str(version.seqnum), *(["current"] if version.seqnum == current else []))
                 for label in labels:
                     for data, suffix in ((version.secret, ""), (version.public, ".pub")):
                         if data is not None:
-                            shown = data, version.since_s * 10**9
+                            shown = FORBIDDEN.get(version.state, data), len(data), version.since_s * 10**9
                             yield f"{_directory(path)}/{label}{suffix}", shown
 
 
@@ -111,7 +114,9 @@ def _directory(path: str) -> str:
 def _of_manifest(key: dict[str, Any]) -> Version:
     since = datetime.fromisoformat(key["valid_since"])
     secret = key.get("symmetric_hex") or key.get("private_hex")
-    return Version(key["seqnum"], int(since.timestamp()), _bytes(secret), _bytes(key.get("public_hex")))
+    return Version(
+        key["seqnum"], key["state"], int(since.timestamp()), _bytes(secret), _bytes(key.get("public_hex"))
+    )
 
 
 def _of_ring(key: dict[str, Any]) -> Version:
@@ -119,7 +124,7 @@ def _of_ring(key: dict[str, Any]) -> Version:
     moment = datetime.strptime(since + zone.replace("Z", "+0000"), "%y%m%d%H%M%S%z").astimezone(UTC)
     data = key["data"][0] if key["data"] else {}
     secret = _bytes(data.get("symmetric") or data.get("private"))
-    return Version(key["seqnum"], int(moment.timestamp()), secret, _bytes(data.get("public")))
+    return Version(key["seqnum"], key["state"], int(moment.timestamp()), secret, _bytes(data.get("public")))
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -40,6 +40,15 @@ def test_mount_returns_when_a_file_can_be_opened(store: LiveStore) -> None:
     assert run_keyfs("umount", store.mountpoint, environment={}).returncode == 0
 
 
+def test_a_server_that_closes_a_connection_does_not_end_the_daemon(store: LiveStore) -> None:
+    """By SIGPIPE, which ends a command whose reader is gone; it would leave a dead mount."""
+    assert run_keyfs("mount", store.mountpoint, environment=store.environment).returncode == 0
+    status = Path(f"/proc/{daemon_of(store.mountpoint)}/status").read_text()
+    [ignored] = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")]
+    assert int(ignored, 16) >> (signal.SIGPIPE - 1) & 1
+    assert run_keyfs("umount", store.mountpoint, environment={}).returncode == 0
+
+
 def test_foreground_says_where_it_is_mounted_when_it_is_ready(store: LiveStore) -> None:
     with foreground(store) as process:
         assert (store.mountpoint / ".keyfs/status").read_bytes()

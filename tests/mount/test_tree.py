@@ -234,7 +234,7 @@ def test_the_inventories_are_what_keyfs_list_prints(writable: View, read_only: V
 def test_extended_attributes_are_answered_from_memory(writable: View) -> None:
     for path in (writable.root, writable.root / "storage/alice1/current", writable.root / ".keyfs/status"):
         is_key = path.name == "current"
-        said = ["created", "fingerprint", "state", "version"] if is_key else ["state"]
+        said = ["created", "fingerprint", "key_state", "state", "version"] if is_key else ["state"]
         assert sorted(os.listxattr(path)) == [f"user.keyfs.{name}" for name in said]
         assert os.getxattr(path, "user.keyfs.state") == b"fresh"
         for name, number in [

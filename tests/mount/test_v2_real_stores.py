@@ -85,14 +85,13 @@ def shown(store: Seen) -> dict[str, Any]:
 
 def test_every_version_reads_byte_for_byte_by_its_number_and_as_current(store: Seen) -> None:
     assert {path: one.content for path, one in shown(store).items()} == {
-        path: content for path, (content, _) in store.expected.files().items()
+        path: content for path, (content, _, _) in store.expected.files().items()
     }
 
 
 def test_sizes_and_times_are_told_before_anything_is_opened(store: Seen) -> None:
-    facts = {path: (one.stat.st_size, one.stat.st_mtime_ns) for path, one in shown(store).items()}
-    wanted = {path: (len(content), since) for path, (content, since) in store.expected.files().items()}
-    assert facts == wanted
+    facts = {path: [one.stat.st_size, one.stat.st_mtime_ns] for path, one in shown(store).items()}
+    assert facts == {path: facts for path, (_, *facts) in store.expected.files().items()}
 
 
 def test_only_current_can_be_written(store: Seen) -> None:

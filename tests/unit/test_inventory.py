@@ -9,9 +9,19 @@ from keyfs.core.inventory import COLUMNS, Row, as_json, as_tsv
 
 CREATED_NS = 1_795_488_385_574_915_812
 ROWS = [
-    Row("storage", "alice", "2026-11-24T02:46:25.574915812", False, False, 45, CREATED_NS),
-    Row("storage", "alice", "current", True, True, 45, CREATED_NS),
-    Row("audit-log", None, "current", True, False, 32, None),
+    Row(
+        "storage",
+        "alice",
+        "2026-11-24T02:46:25.574915812",
+        False,
+        False,
+        45,
+        CREATED_NS,
+        "deactivated",
+        CREATED_NS,
+    ),
+    Row("storage", "alice", "current", True, True, 45, CREATED_NS, "active"),
+    Row("audit-log", None, "current", True, False, 32, None, "compromised"),
 ]
 
 
@@ -25,6 +35,8 @@ def test_json_is_an_array_of_objects_with_these_keys_and_types() -> None:
             "size": 45,
             "created": "2026-11-24T02:46:25.574915Z",
             "public": False,
+            "state": "deactivated",
+            "destroy_at": "2026-11-24T02:46:25.574915Z",
         },
         {
             "purpose": "storage",
@@ -34,6 +46,8 @@ def test_json_is_an_array_of_objects_with_these_keys_and_types() -> None:
             "size": 45,
             "created": "2026-11-24T02:46:25.574915Z",
             "public": True,
+            "state": "active",
+            "destroy_at": None,
         },
         {
             "purpose": "audit-log",
@@ -43,6 +57,8 @@ def test_json_is_an_array_of_objects_with_these_keys_and_types() -> None:
             "size": 32,
             "created": None,
             "public": False,
+            "state": "compromised",
+            "destroy_at": None,
         },
     ]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyfs.broker.packing import Packing
-from keyfs.broker.ring_cache import RingCache
+from keyfs.broker.ring_cache import RowCache, weight_of_ring
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import POISON_RECORD, STORAGE
 from keyfs.layout.base import KeyRing, KeyVersion, Slot
@@ -73,7 +73,7 @@ def client(number: int) -> KeyRef:
 
 
 def test_a_ring_is_kept_with_its_row() -> None:
-    cache, row = RingCache(), bytes(40)
+    cache, row = RowCache(weight_of_ring), bytes(40)
     cache.put(client(1), row, ring_of(client(1)))
     assert cache.get(client(1), row) == ring_of(client(1))
     assert cache.get(client(1), bytes(bytearray(row))) is None, "an equal row is another one"
@@ -84,7 +84,7 @@ def test_a_ring_is_kept_with_its_row() -> None:
 
 @pytest.mark.parametrize("versions", [0, 1, 50])
 def test_only_so_many_blobs_are_kept(versions: int) -> None:
-    cache, row = RingCache(limit=100), bytes(40)
+    cache, row = RowCache(weight_of_ring, limit=100), bytes(40)
     for number in range(1000):
         cache.put(client(number), row, ring_of(client(number), versions))
     kept = sum(cache.get(client(number), row) is not None for number in range(1000))
@@ -92,7 +92,7 @@ def test_only_so_many_blobs_are_kept(versions: int) -> None:
 
 
 def test_what_is_used_stays() -> None:
-    cache, row = RingCache(limit=100), bytes(40)
+    cache, row = RowCache(weight_of_ring, limit=100), bytes(40)
     for number in range(1000):
         cache.put(client(number), row, ring_of(client(number)))
         cache.get(client(0), row)
@@ -100,7 +100,7 @@ def test_what_is_used_stays() -> None:
 
 
 def test_an_old_ring_is_not_given_for_a_new_row() -> None:
-    cache, rows = RingCache(limit=1), [bytes(40), bytes(41)]
+    cache, rows = RowCache(weight_of_ring, limit=1), [bytes(40), bytes(41)]
     cache.put(client(0), rows[0], ring_of(client(0)))
     cache.put(client(1), rows[0], ring_of(client(1)))  # the first one is of the old generation now
     assert cache.get(client(0), rows[1]) is None

@@ -14,7 +14,7 @@ import pytest
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import RingInvalid, UnsealFailed
-from keyfs.layout.v2 import LayoutV2
+from keyfs.layout.v2 import STATES, LayoutV2
 from keyfs.layout.v2_names import is_pair, key_at
 from keyfs.master.encoding import decode
 from keyfs.seal.pure import PureSealer
@@ -60,7 +60,7 @@ def test_what_acra_opens_is_read_as_acra_reads_it(name: str) -> None:
     ring = keys.keys.ring(ref)
     wanted = first_of_each(case["acra"]["keys"])
     shown = {v.number: (v.state, v.created_ns, v.until_ns) for v in ring.versions}
-    assert shown == {number: (row[1], moment_ns(row[2]), moment_ns(row[3])) for number, row in wanted.items()}
+    assert shown == {n: (STATES.get(row[1]), *map(moment_ns, row[2:4])) for n, row in wanted.items()}
     for number, row in wanted.items():
         if len(row[4]) == 64:
             assert keys.secret(ref, number).hex() == row[4]

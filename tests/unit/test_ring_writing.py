@@ -7,6 +7,7 @@ import pytest
 
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.rings import DESTROYED, PRE_ACTIVE, Ring
+from keyfs.core.states import KeyState
 from keyfs.errors import (
     KeyExists,
     KeyNotFound,
@@ -149,13 +150,15 @@ def test_a_destroyed_version_keeps_number_and_dates_and_others_stay_readable(med
     for fill in (1, 2, 3):
         keys.writer.import_material(STORAGE, new_material(STORAGE, fill))
     before = ring_at(medium, "client/alice/storage").keys[1]
-    keys.writer.destroy(STORAGE, "2")
+    with pytest.raises(OperationRefused, match="Acra then reads only the current one of its 3 versions"):
+        keys.writer.destroy(STORAGE, "2")
+    keys.writer.destroy(STORAGE, "2", is_forced=True)
     after = ring_at(medium, "client/alice/storage").keys[1]
     assert (after.seqnum, after.state, after.data) == (2, DESTROYED, ())
     assert (after.since_ns, after.until_ns) == (before.since_ns, before.until_ns)
     keys = rings_in_memory(medium)
     assert keys.versions(STORAGE) == ["1", "2", CURRENT]
-    assert keys.keys.ring(STORAGE).version("2").state == DESTROYED
+    assert keys.keys.ring(STORAGE).version("2").state is KeyState.DESTROYED
     for half in Half:
         with pytest.raises(KeyNotFound, match="was destroyed"):
             keys.keys.read(STORAGE, "2", half)

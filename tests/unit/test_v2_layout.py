@@ -6,6 +6,7 @@ from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import PURPOSES
 from keyfs.core.rings import DESTROYED, Ring, contents_note
 from keyfs.core.secret import Secret
+from keyfs.core.states import KeyState
 from keyfs.errors import ClientIdTooLong, KeyNotFound, MasterKeyUnavailable
 from keyfs.layout.base import NewHalves, RingPlaces, Slot
 from keyfs.layout.v2 import LayoutV2
@@ -100,7 +101,7 @@ def test_versions_in_order_and_what_is_known_of_each() -> None:
     assert ring.version("10") is ring.version(CURRENT) is ring.current
     assert [v.retired_ns is None for v in ring.versions] == [False, False, False, True, True]
     gone = ring.version("2")
-    assert (gone.secret, gone.public, gone.state) == (None, None, DESTROYED)
+    assert (gone.secret, gone.public, gone.state) == (None, None, KeyState.DESTROYED)
     assert (gone.created_ns, gone.until_ns) == (SINCE_NS, SINCE_NS + YEAR_NS)
     with pytest.raises(KeyNotFound, match="version 2 was destroyed"):
         gone.part(Half.SECRET)

@@ -1,0 +1,253 @@
+"""`keyfs import`: a backup into a key store; resumable, verified, and never over what is there.
+
+Retired versions are written first, so that no key is current before its history: an import that was stopped
+goes on where it was. What is wrong with one key keeps no other from being imported.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final
+
+from keyfs.broker.bundle_check import faults_of, fingerprint_of
+from keyfs.broker.import_plan import Action, Present, Step, plan_key
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.sealing import sealed
+from keyfs.broker.writer import RingWriter, identity
+from keyfs.core.bundles import Bundle, BundledKey
+from keyfs.core.names import Half, KeyRef
+from keyfs.core.purposes import Shape
+from keyfs.errors import (
+    ClientIdTooLong,
+    InsecurePermissions,
+    InvalidMaterial,
+    KeyExists,
+    KeyfsError,
+    KeyNotFound,
+    MaterialCorrupt,
+    OperationRefused,
+    RotationConflict,
+    StoreUnavailable,
+    UnsealFailed,
+)
+from keyfs.layout.base import KeyRing
+from keyfs.layout.restoring import Restored, restored
+from keyfs.store.base import Replacement
+
+_OF_ONE_KEY: Final = (
+    ClientIdTooLong,
+    InsecurePermissions,
+    InvalidMaterial,
+    KeyExists,
+    MaterialCorrupt,
+    OperationRefused,
+    RotationConflict,
+    UnsealFailed,
+)
+_WRITES: Final = (Action.ADD, Action.SUPERSEDE)
+Progress = Callable[[int, int], None]
+
+
+class OnConflict(Enum):
+    """What is to happen where the key store has another key in a version's place."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
+    NEWER_VERSION = "newer-version"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What happened to one version, or would."""
+
+    ref: KeyRef
+    version: str
+    action: Action
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did, or would do."""
+
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[KeyRef, KeyfsError] = field(default_factory=dict)
+
+    def count(self, action: Action) -> int:
+        """How many versions this happened to."""
+        return sum(row.action is action for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to, and how."""
+
+    keys: KeyStore  # loaded, with its master key
+    writer: RingWriter
+    on_conflict: OnConflict = OnConflict.REFUSE
+    dry_run: bool = False  # writes nothing, not even a lock
+
+
+def import_bundle(
+    bundle: Bundle, target: Target, progress: Progress = lambda _done, _all: None
+) -> ImportReport:
+    """Bring every version of a backup into a key store that has not got it.
+
+    Args:
+        bundle: opened.
+        target: where to.
+        progress: told the number of keys done and of all keys.
+
+    Raises:
+        StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, LayoutUnsupported: it stopped here;
+            what is done is done, and it can be run again.
+    """
+    report = ImportReport()
+    for done, key in enumerate(bundle.keys, 1):
+        try:
+            rows = _import_key(key, target)
+            conflicts = [row for row in rows if row.action is Action.CONFLICT]
+            if conflicts:
+                report.failed[key.ref] = _refusal(conflicts[0])
+        except _OF_ONE_KEY as exc:
+            report.failed[key.ref] = exc
+            rows = [Row(key.ref, version.id, Action.REFUSED, str(exc)) for version in key.versions]
+        report.rows += rows
+        progress(done, len(bundle.keys))
+    return report
+
+
+def _refusal(row: Row) -> KeyExists:
+    return KeyExists(
+        f"{row.ref}/{row.version}: {row.reason}; nothing of this key was changed (see --on-conflict)"
+    )
+
+
+def _import_key(key: BundledKey, target: Target) -> list[Row]:
+    _demand_sound(key)
+    target.keys.layout.check_fits(key.ref, target.keys.store.name_limit)
+    work = _KeyImport(key, target)
+    steps = work.decided()
+    if not target.dry_run and any(step.action in _WRITES for step in steps):
+        steps = work.carry_out()
+    return [Row(key.ref, step.version.id, step.action, step.reason) for step in steps]
+
+
+def _demand_sound(key: BundledKey) -> None:
+    """Nothing, if all versions are keys of their kind.
+
+    Raises:
+        MaterialCorrupt: one is not.
+    """
+    for fault in faults_of(key):
+        raise MaterialCorrupt(f"{fault.where}: {fault.message}")
+
+
+class _KeyImport:
+    """One key of a backup on its way into a key store."""
+
+    def __init__(self, key: BundledKey, target: Target) -> None:
+        self._ref = key.ref
+        self._target = target
+        self._keys = target.keys
+        self._items = restored(target.keys.layout, key)
+
+    def decided(self, *, anew: bool = False) -> list[Step]:
+        """What is to be done. *anew*: look at the store itself; the lock is held.
+
+        Raises:
+            RotationConflict: someone who takes no lock changes the key just now.
+        """
+        present = Present(self._keys, self._ref, self._ring(anew=anew))
+        return _decided(plan_key(present, self._ref, self._items), self._target.on_conflict)
+
+    def _ring(self, *, anew: bool) -> KeyRing | None:
+        if anew:
+            return self._keys.relist(self._ref)
+        try:
+            return self._keys.ring(self._ref)
+        except KeyNotFound:
+            return None
+
+    def carry_out(self) -> list[Step]:
+        """Write what is missing. The plan is made again with the lock held: others may have been faster."""
+        with self._keys.lock(self._ref), self._keys.being_written(self._ref):
+            steps = self.decided(anew=True)
+            for step in steps:
+                if step.action is Action.ADD and step.missing:
+                    self._switch(step.missing, {})  # both halves at once: a layout may keep them in one blob
+            last = steps[-1]
+            is_done = last.action is not Action.SUPERSEDE or self._took_its_place(steps)
+            before = identity(self._keys.relist(self._ref, [item.name for item in self._items]))
+        if not is_done and last.version.secret is not None:
+            data = last.version.secret.reveal()
+            self._target.writer.import_material(self._ref, data, expected=before)
+        if self._ref.purpose.is_pair and last.action in _WRITES:
+            self._target.writer.mend_public(self._ref)
+        self._verify(steps)
+        return steps
+
+    def _took_its_place(self, steps: list[Step]) -> bool:
+        """Whether the new version could take the place of one that has its name in the history already.
+
+        That keeps the order: what is current in the key store retires as what it is in the backup.
+        """
+        former = next((step for step in steps if step.is_current_there), None)
+        ring = self._keys.ring(self._ref)
+        current, items = ring.current, steps[-1].items
+        if former is None or current is None:
+            return False
+        archives = {item.half: item.name for item in former.items}
+        parts = {Half.SECRET: current.secret, Half.PUBLIC: current.public}
+        there = {half for half, part in parts.items() if part is not None}
+        if not archives.keys() >= there | {item.half for item in items}:
+            return False
+        self._switch(items, archives)
+        return True
+
+    def _switch(self, items: Sequence[Restored], archives: Mapping[Half, str]) -> None:
+        """Write blobs, each proved to open; what they supersede is archived under the names given."""
+        self._keys.store.supersede(
+            [
+                Replacement(item.name, self._blob(item), item.mode, item.time_ns, archives.get(item.half))
+                for item in items
+            ]
+        )
+
+    def _blob(self, item: Restored) -> bytes:
+        if item.half is Half.PUBLIC or self._ref.purpose.shape is Shape.PLAIN:
+            return item.material.reveal()
+        return sealed(self._keys, self._ref, item.name, item.material)
+
+    def _verify(self, steps: list[Step]) -> None:
+        """What was written is read back from the store, and is what it was in the backup.
+
+        Raises:
+            StoreUnavailable: it is not.
+        """
+        ring = self._keys.relist(self._ref, [item.name for item in self._items])
+        try:
+            present = Present(self._keys, self._ref, ring)
+        except (RotationConflict, UnsealFailed, MaterialCorrupt) as exc:
+            raise StoreUnavailable(f"{self._ref} does not read back as it was written") from exc
+        held = {present.fingerprint(version) for version in present.ring.versions}
+        for step in steps:
+            is_held = fingerprint_of(self._ref, step.version) in held
+            if step.action in _WRITES and not is_held:
+                raise StoreUnavailable(f"{self._ref}/{step.version.id} does not read back as it was written")
+
+
+def _decided(steps: list[Step], policy: OnConflict) -> list[Step]:
+    """What is done about conflicts: with one that is not resolved nothing of the key is changed."""
+    conflicts = [step for step in steps if step.action is Action.CONFLICT]
+    if not conflicts:
+        return steps
+    if policy is OnConflict.NEWER_VERSION and all(_can_supersede(step) for step in conflicts):
+        return [replace(s, action=Action.SUPERSEDE) if s in conflicts else s for s in steps]
+    left = (Action.ADD,) if policy is not OnConflict.SKIP else (Action.ADD, Action.CONFLICT)
+    return [replace(step, action=Action.SKIP) if step.action in left else step for step in steps]
+
+
+def _can_supersede(step: Step) -> bool:
+    """Only a current version can become a newer one: a retired one would need a name that is taken."""
+    return step.version.is_current and step.version.secret is not None

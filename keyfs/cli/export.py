@@ -1,0 +1,190 @@
+"""`keyfs export`: a backup of a key store, in one sealed file."""
+
+import json
+import logging
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keyfs import logs
+from keyfs.broker.audit import leave_line
+from keyfs.broker.bundles import read_bundle, write_bundle
+from keyfs.broker.exporting import Gathered, as_bundle, gather
+from keyfs.broker.keystore import KeyStore
+from keyfs.cli.bundle_files import (
+    demand_free,
+    key_file_of,
+    key_file_option,
+    lock_for_writing,
+    passphrase_option,
+    write_files,
+)
+from keyfs.cli.exitcodes import EXIT_CODES, FINDINGS, OK
+from keyfs.cli.options import (
+    config_option,
+    json_option,
+    log_level_option,
+    master_key_option,
+    store_option,
+    wait_option,
+)
+from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
+from keyfs.core.bundles import Bundle
+from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.purposes import Purpose
+from keyfs.custody import raise_guards
+from keyfs.errors import KeyfsError, KeyNotFound, LayoutUnsupported
+from keyfs.logs import event
+from keyfs.seal.bundles import Format, Lock, recognise
+
+_log = logging.getLogger(__name__)
+bundle_option = click.option(
+    "--bundle", envvar="KEYFS_BUNDLE", metavar="FILE", required=True, help="The bundle's file."
+)
+
+
+@click.command(short_help="Back up keys into a sealed bundle.")
+@config_option
+@store_option
+@master_key_option
+@wait_option
+@bundle_option
+@key_file_option
+@passphrase_option
+@click.option(
+    "--format",
+    "form",
+    envvar="KEYFS_FORMAT",
+    type=click.Choice(["keyfs", "acra"]),
+    default="keyfs",
+    show_default=True,
+    help="Whose bundle it is: only keyfs's holds everything.",
+)
+@click.option("--force", envvar="KEYFS_FORCE", is_flag=True, help="Replace files that are there.")
+@json_option
+@log_level_option
+@click.argument("selected", metavar="[PURPOSE[/CLIENT]]...", nargs=-1)
+def export(
+    *,
+    bundle: str,
+    key_file: str | None,
+    passphrase_from: str | None,
+    form: str,
+    force: bool,
+    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+) -> int:
+    """Write keys with all their versions, opened and sealed anew, into one file; everything, by default.
+
+    The bundle is sealed under a fresh key, which is written to a file of its own (keep the two apart), or
+    under a passphrase. keyfs verify proves that it can be restored.
+    """
+    logs.configure(others["log_level"], "stderr")
+    raise_guards()
+    path = Path(bundle)
+    key_path = None if passphrase_from else key_file_of(path, key_file)
+    demand_free(path, key_path, force=force)
+    lock = lock_for_writing(key_file, passphrase_from)
+    keys, _ = open_whole(others)
+    with closing(keys):
+        chosen = Format.KEYFS if form == "keyfs" else _acra_format(keys)
+        gathered = _gathered(keys, others["selected"])
+        made = as_bundle(keys, gathered)
+        sealed, left_out = write_bundle(made, lock, chosen)
+        key = None if key_path is None else (key_path, lock.material.reveal())
+        write_files((path, sealed), key, force=force)
+        counts = dict(zip(("keys", "versions", "halves"), _count(made, sealed, lock), strict=True))
+        _leave_trace(keys, {"format": chosen.value, "failed": len(gathered.failures()), **counts})
+        left_out = {**keys.index.strays, **left_out}
+    lock.material.wipe()
+    made.wipe()
+    facts = {
+        "bundle": bundle,
+        "key_file": None if key_path is None else str(key_path),
+        "format": chosen.value,
+    }
+    _tell({**facts, **counts}, gathered, left_out, as_json=others["as_json"])
+    return _outcome(gathered, is_all=chosen is Format.KEYFS or left_out.keys() <= keys.index.strays.keys())
+
+
+def _acra_format(keys: KeyStore) -> Format:
+    """The one of Acra's formats that fits the layout.
+
+    Raises:
+        LayoutUnsupported: that of v2 is not written yet.
+    """
+    if keys.layout.name != "v1":
+        raise LayoutUnsupported(f"a bundle of Acra's layout {keys.layout.name} cannot be written yet")
+    return Format.ACRA_V1
+
+
+def _gathered(keys: KeyStore, selected: Collection[str]) -> Gathered:
+    refs = _chosen(keys, selected) if selected else None
+    with progress_bar("opening keys") as progress:
+        gathered = gather(keys, refs, progress)
+    if not gathered.keys:
+        for error in gathered.failures().values():
+            raise error
+        raise KeyNotFound(f"there is nothing to export in {keys.store.describe()}")
+    return gathered
+
+
+def _chosen(keys: KeyStore, selected: Collection[str]) -> set[KeyRef]:
+    """The keys that were named.
+
+    Raises:
+        InvalidName: it cannot be a name.
+        KeyNotFound: there is no such key.
+    """
+    known: dict[str, Purpose] = {purpose.name: purpose for purpose in keys.layout.purposes}
+    known |= {ref.purpose.name: ref.purpose for ref in keys.index.refs()}
+    refs: set[KeyRef] = set()
+    for text in selected:
+        if "/" in text:
+            found = {parse_key_ref(text, known.values())}
+        else:
+            found = set(keys.index.refs(parse_purpose(text, known.values())))
+        if not found or not all(keys.index.has(ref) for ref in found):
+            raise KeyNotFound(f"there is no key {text} to export")
+        refs |= found
+    return refs
+
+
+def _count(made: Bundle, sealed: bytes, lock: Lock) -> tuple[int, int, int]:
+    """How many keys, versions and halves are in the bundle: Acra's cannot have all."""
+    if recognise(sealed) is Format.KEYFS:
+        return made.count()
+    _, read = read_bundle(sealed, lock)
+    return read.count()
+
+
+def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
+    event(_log, logging.INFO, "export.ended", store=keys.store.describe(), **facts)
+    try:
+        leave_line(keys.store, "export", **facts)
+    except KeyfsError as exc:  # what was done is done
+        event(_log, logging.WARNING, "audit.lost", error=exc)
+
+
+def _tell(facts: dict[str, Any], gathered: Gathered, left_out: dict[str, str], *, as_json: bool) -> None:
+    failures = gathered.failures()
+    if as_json:
+        errors = {name: str(error) for name, error in failures.items()}
+        click.echo(json.dumps({**facts, "failed": errors, "left_out": left_out}, indent=2))
+    for name, reason in sorted(left_out.items()):
+        click.echo(f"left out {name}: {reason}", err=True)
+    for name, error in failures.items():
+        click.echo(f"not exported {name}: {error}", err=True)
+    where = f", its key to {facts['key_file']}: keep them apart" if facts["key_file"] else ""
+    click.echo(
+        f"{facts['keys']} keys with {facts['versions']} versions written to {facts['bundle']}{where}",
+        err=True,
+    )
+
+
+def _outcome(gathered: Gathered, *, is_all: bool) -> int:
+    failed = next((EXIT_CODES[type(error)] for error in gathered.failures().values()), None)
+    return failed if failed is not None else OK if is_all else FINDINGS

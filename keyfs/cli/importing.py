@@ -1,0 +1,143 @@
+"""`keyfs import`: a backup into a key store."""
+
+import json
+import logging
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from keyfs import logs
+from keyfs.broker.audit import leave_line
+from keyfs.broker.bundle_check import demand_keys
+from keyfs.broker.bundles import read_bundle
+from keyfs.broker.import_plan import Action
+from keyfs.broker.importing import ImportReport, OnConflict, Row, Target, import_bundle
+from keyfs.broker.keystore import KeyStore
+from keyfs.cli.bundle_files import key_file_option, lock_for_reading, passphrase_option, read_bundle_file
+from keyfs.cli.exitcodes import EXIT_CODES, OK
+from keyfs.cli.export import bundle_option
+from keyfs.cli.options import (
+    config_option,
+    json_option,
+    log_level_option,
+    master_key_option,
+    own_purposes,
+    store_option,
+    wait_option,
+)
+from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
+from keyfs.core.bundles import Bundle
+from keyfs.custody import raise_guards
+from keyfs.errors import KeyfsError
+from keyfs.logs import event
+from keyfs.seal.bundles import Format
+
+_log = logging.getLogger(__name__)
+_COLUMNS: Final = ("purpose", "client", "version", "action", "reason")
+_STYLES: Final = {Action.EQUAL: "dim", Action.SKIP: "dim", Action.CONFLICT: "red", Action.REFUSED: "red"}
+
+
+@click.command("import", short_help="Restore keys from a bundle.")
+@config_option
+@store_option
+@master_key_option
+@wait_option
+@bundle_option
+@key_file_option
+@passphrase_option
+@click.option(
+    "--on-conflict",
+    envvar="KEYFS_ON_CONFLICT",
+    type=click.Choice([policy.value for policy in OnConflict]),
+    default=OnConflict.REFUSE.value,
+    show_default=True,
+    help="Where another key is current: refuse, skip it, or make the bundle's its next version.",
+)
+@click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only show. Writes nothing.")
+@json_option
+@log_level_option
+def import_keys(
+    *,
+    bundle: str,
+    key_file: str | None,
+    passphrase_from: str | None,
+    on_conflict: str,
+    dry_run: bool,
+    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+) -> int:
+    """Bring every version of a backup into a key store that has not got it, history and order included.
+
+    Reads bundles of keyfs and of Acra (v1). Can be stopped and run again. What is there already is left as it
+    is; a different key in its place is never overwritten.
+    """
+    logs.configure(others["log_level"], "stderr")
+    raise_guards()
+    data = read_bundle_file(Path(bundle))
+    lock = lock_for_reading(data, Path(bundle), key_file, passphrase_from)
+    form, backup = read_bundle(data, lock, own_purposes())
+    demand_keys(backup)
+    keys, writer = open_whole(others)
+    with closing(keys):
+        with progress_bar("importing keys") as progress:
+            target = Target(keys, writer, OnConflict(on_conflict), dry_run)
+            report = import_bundle(backup, target, progress)
+        if not dry_run:
+            _leave_trace(keys, {"format": form.value, **_counts(report)})
+    backup.wipe()
+    _tell(form, backup, report, dry_run=dry_run, as_json=others["as_json"])
+    return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)
+
+
+def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
+    event(_log, logging.INFO, "import.ended", store=keys.store.describe(), **facts)
+    try:
+        leave_line(keys.store, "import", **facts)
+    except KeyfsError as exc:  # what was done is done
+        event(_log, logging.WARNING, "audit.lost", error=exc)
+
+
+def _counts(report: ImportReport) -> dict[str, int]:
+    return {action.value: report.count(action) for action in Action}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return row.ref.purpose.name, row.ref.client_label, row.version, row.action.value, row.reason
+
+
+def _tell(form: Format, backup: Bundle, report: ImportReport, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {**dict(zip(_COLUMNS, _cells(row), strict=True)), "client": row.ref.client} for row in report.rows
+        ]
+        errors = {str(ref): str(error) for ref, error in report.failed.items()}
+        facts = {"format": form.value, "dry_run": dry_run, "versions": rows, "counts": _counts(report)}
+        click.echo(json.dumps({**facts, "failed": errors, "left_out": backup.left_out}, indent=2))
+    elif dry_run:
+        click.echo(_table(report.rows), nl=False)
+    for name, reason in sorted(backup.left_out.items()):
+        click.echo(f"left out {name}: {reason}", err=True)
+    for ref, error in report.failed.items():
+        click.echo(f"not imported {ref}: {error}", err=True)
+    counts = {name: count for name, count in _counts(report).items() if count}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+    click.echo(f"{'would be' if dry_run else 'versions'}: {told}", err=True)
+
+
+def _table(rows: list[Row]) -> str:
+    if not sys.stdout.isatty():
+        lines = [_COLUMNS, *(_cells(row) for row in rows)]
+        return "".join("\t".join(cells) + "\n" for cells in lines)
+    from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    table = Table(*_COLUMNS, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*_cells(row), style=_STYLES.get(row.action, "bold"))
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()

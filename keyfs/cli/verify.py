@@ -1,0 +1,110 @@
+"""`keyfs verify`: is a backup one that can be restored? Nothing is restored for it."""
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from keyfs import logs
+from keyfs.broker.bundle_check import Fault, check_bundle, compare, demand_keys
+from keyfs.broker.bundles import read_bundle
+from keyfs.broker.exporting import as_bundle, gather
+from keyfs.cli.bundle_files import key_file_option, lock_for_reading, passphrase_option, read_bundle_file
+from keyfs.cli.exitcodes import FINDINGS, OK
+from keyfs.cli.options import (
+    config_option,
+    json_option,
+    log_level_option,
+    master_key_option,
+    own_purposes,
+    wait_option,
+)
+from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
+from keyfs.core.bundles import Bundle
+from keyfs.core.stamps import rfc3339
+from keyfs.custody import raise_guards
+
+
+@click.command(short_help="Can this bundle be restored?")
+@config_option
+@click.option(
+    "--store",
+    envvar="KEYFS_STORE",
+    metavar="URI",
+    help="Compare with this key store, too. Only the option asks for that, not what is set elsewhere.",
+)
+@master_key_option
+@wait_option
+@key_file_option
+@passphrase_option
+@json_option
+@log_level_option
+@click.argument("bundle", metavar="BUNDLE")
+def verify(
+    *,
+    bundle: str,
+    store: str | None,
+    key_file: str | None,
+    passphrase_from: str | None,
+    as_json: bool,
+    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+) -> int:
+    """Open a bundle, of keyfs or of Acra (v1), and prove every key in it: its form, and that halves match.
+
+    Exit 1 if something is wrong; with --store also if that has a version that the bundle has not.
+    """
+    logs.configure(others["log_level"], "stderr")
+    raise_guards()
+    data = read_bundle_file(Path(bundle))
+    lock = lock_for_reading(data, Path(bundle), key_file, passphrase_from)
+    form, backup = read_bundle(data, lock, own_purposes())
+    demand_keys(backup)
+    with progress_bar("proving keys") as progress:
+        faults = check_bundle(backup, progress)
+    is_asked = click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE
+    # What is broken cannot be compared.
+    if store and is_asked and not faults:
+        faults += _compared(backup, {**others, "store": store})
+    _tell({"format": form.value, **_facts(backup)}, faults, as_json=as_json)
+    backup.wipe()
+    return OK if all(fault.is_note for fault in faults) else FINDINGS
+
+
+def _compared(backup: Bundle, options: dict[str, Any]) -> list[Fault]:
+    """How it differs from a key store, all of which is looked at."""
+    keys, _ = open_whole(options)
+    with closing(keys), progress_bar("comparing keys") as progress:
+        gathered = gather(keys, progress=progress)
+        there = as_bundle(keys, gathered)
+    faults = [Fault("unreadable", path, str(error)) for path, error in gathered.failures().items()]
+    faults += compare(backup, there)
+    there.wipe()
+    return faults
+
+
+def _facts(backup: Bundle) -> dict[str, Any]:
+    counts = dict(zip(("keys", "versions", "halves"), backup.count(), strict=True))
+    made = None if backup.made_ns is None else rfc3339(backup.made_ns)
+    return {"layout": backup.layout, "made": made, **counts}
+
+
+def _tell(facts: dict[str, Any], faults: list[Fault], *, as_json: bool) -> None:
+    is_good = all(fault.is_note for fault in faults)
+    if as_json:
+        found = [asdict(fault) for fault in faults]
+        click.echo(json.dumps({**facts, "findings": found, "restorable": is_good}, indent=2))
+    else:
+        for fault in faults:
+            verdict = "note" if fault.is_note else "fault"
+            click.echo(f"{verdict}\t{fault.code}\t{fault.where}\t{fault.message}")
+    made = f", made {facts['made']}" if facts["made"] else ""
+    verdict = "can be restored" if is_good else f"{sum(not fault.is_note for fault in faults)} faults"
+    click.echo(
+        f"{facts['format']} bundle{made}: {facts['keys']} keys, {facts['versions']} versions: {verdict}",
+        err=True,
+    )

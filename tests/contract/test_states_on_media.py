@@ -1,0 +1,63 @@
+"""States and planned destructions are the same on every medium: `keyfs.testing.state_contract`."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from keyfs.store.base import Store
+from keyfs.store.directory import DirectoryStore
+from keyfs.store.redis import RedisStore
+from keyfs.store.redis_uri import parse_redis_uri
+from keyfs.testing.medium import Medium
+from keyfs.testing.memory_store import MemoryStore
+from keyfs.testing.redis_groups import Cluster, redis_cluster
+from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.state_contract import StateContract
+
+
+@cache
+def medium_of(place: Path) -> Medium:
+    return Medium()
+
+
+class TestInMemory(StateContract):
+    def make_store(self, place: Path) -> Store:
+        return MemoryStore(medium_of(place))
+
+
+class TestInDirectory(StateContract):
+    def make_store(self, place: Path) -> Store:
+        (place / "keys").mkdir(0o700, exist_ok=True)
+        return DirectoryStore(place / "keys")
+
+
+class TestInRedis(StateContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[RedisServer]:
+        with redis_server() as server:
+            yield server
+
+    @pytest.fixture(autouse=True)
+    def running(self, server: RedisServer) -> None:
+        self.running_server = server
+
+    def make_store(self, place: Path) -> Store:
+        return RedisStore(*parse_redis_uri(self.running_server.unix_uri(f"states-{place.name}"), {}))
+
+
+class TestInCluster(StateContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cluster(cls) -> Iterator[Cluster]:
+        with redis_cluster() as cluster:
+            yield cluster
+
+    @pytest.fixture(autouse=True)
+    def running(self, cluster: Cluster) -> None:
+        self.running_cluster = cluster
+
+    def make_store(self, place: Path) -> Store:
+        return RedisStore(*parse_redis_uri(self.running_cluster.uri(f"states-{place.name}"), {}))
