@@ -12,7 +12,7 @@ from keyfs.broker.packing import Blobs, Changes, Packing
 from keyfs.broker.ring_cache import RowCache, weight_of_ring
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyNotFound
+from keyfs.errors import KeyNotFound, RingInvalid
 from keyfs.layout.base import KeyRing, Layout, Reading, Slot
 from keyfs.store.base import BlobStat, Page
 
@@ -96,7 +96,7 @@ class Index:
         for candidate in slots:
             blob = (name, stat) if candidate == slot and stat is not None else None
             changed |= self._change(candidate.ref, {candidate: blob})
-        self._mark(name, is_stray=stat is not None and slot is None)
+        self._mark(name, self._layout.stray_reason(name) if stat is not None and slot is None else "")
         return changed
 
     def update(self, ref: KeyRef, found: Mapping[str, BlobStat | None]) -> None:
@@ -111,24 +111,40 @@ class Index:
                     changes[candidate] = (name, stat) if is_there and stat is not None else None
         self._change(ref, changes)
 
-    def replace(self, ref: KeyRef, found: dict[str, BlobStat]) -> None:
-        """Take *found* as all blobs there are of one ring."""
+    def take_ring(self, ref: KeyRef, name: str, listed: Callable[[str], dict[str, BlobStat]]) -> set[Slot]:
+        """Take all that a blob of this name holds now: one ring. If that is not valid it is a stray."""
+        found, reason = {}, ""
+        try:
+            found = listed(name)
+        except RingInvalid as exc:
+            reason = str(exc).removeprefix(f"{name}: ")
+        changed = self.replace(ref, found)
+        self._mark(name, reason)
+        return changed
+
+    def replace(self, ref: KeyRef, found: dict[str, BlobStat]) -> set[Slot]:
+        """Take *found* as all blobs there are of one ring; returns the places in it that this changed."""
+        for name in self._layout.places(ref).directories if self.strays else ():
+            if self._layout.ring_named(name) is not None:
+                self._mark(name, "")
         blobs: Blobs = {}
         for name, stat in found.items():
             slot = self._slot(name, self._layout.slots(name))
             if slot is not None and slot.ref == ref:
                 blobs[slot] = (name, stat)
-        self._change(ref, {**dict.fromkeys(self._blobs(ref, self._row(ref))), **blobs})
+        return self._change(ref, {**dict.fromkeys(self._blobs(ref, self._row(ref))), **blobs})
 
     def ring(self, ref: KeyRef) -> KeyRing:
         """The ring of one key.
 
         Raises:
             KeyNotFound: the store has none.
+            RingInvalid: it has one, in a blob that does not verify.
         """
         section = self._sections.get(ref.purpose)
         row = None if section is None else section.rows.get(ref.client)
         if row is None:
+            self._demand_valid(ref)
             raise KeyNotFound(f"no key {ref}")
         ring = self._rings.get(ref, row)
         if ring is None:
@@ -252,10 +268,15 @@ class Index:
             self._unpacked.drop(ref)
         self.generation += 1
 
-    def _mark(self, name: str, *, is_stray: bool) -> None:
-        """Whether *name* is a stray from now on; readers may go through the others just now."""
-        if is_stray:
-            self.strays = self.strays | {name: self._layout.stray_reason(name)}
+    def _demand_valid(self, ref: KeyRef) -> None:
+        for name in self._layout.places(ref).directories if self.strays else ():
+            if name in self.strays and self._layout.ring_named(name) == ref:
+                raise RingInvalid(f"{name}: {self.strays[name]}")
+
+    def _mark(self, name: str, reason: str) -> None:
+        """Why *name* is a stray from now on, if it is; readers may go through the others just now."""
+        if reason:
+            self.strays = self.strays | {name: reason}
         elif name in self.strays:
             self.strays = {stray: why for stray, why in self.strays.items() if stray != name}
 

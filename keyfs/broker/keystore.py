@@ -162,6 +162,7 @@ class KeyStore:
 
         Raises:
             KeyNotFound: the store has none.
+            RingInvalid: it has one, in a blob that does not verify.
         """
         return self.index.ring(ref)
 
@@ -251,7 +252,7 @@ class KeyStore:
         found = self.store.stat_many(places.names)
         for directory in places.directories:
             found.update(self.store.list_under(directory))
-        if found != self.index.blobs(ref):
+        if found != self.index.blobs(ref) or self.index.strays:
             self.index.replace(ref, found)
 
     def _note_marks(self, directories: Iterable[str]) -> None:
@@ -279,12 +280,16 @@ class KeyStore:
         return changed
 
     def _apply(self, names: Collection[str]) -> set[Slot]:
-        found = self.store.stat_many(names)
+        rings = {name: ref for name in names if (ref := self.layout.ring_named(name))}
+        found = self.store.stat_many(name for name in names if name not in rings)
         changed: set[Slot] = set()
         # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
         # who lists meanwhile must not miss a version that is there.
         for name in sorted(names, key=len, reverse=True):
-            changed |= self.index.apply(name, found.get(name))
+            if name in rings:
+                changed |= self.index.take_ring(rings[name], name, self.store.list_under)
+            else:
+                changed |= self.index.apply(name, found.get(name))
         return changed
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ Changes = Mapping[Slot, tuple[str, BlobStat] | None]  # None for what is not the
 # whether it is public.
 _Form = tuple[str, bool, str, bool, bool]
 # Number of the form, lengths of the stamp and of the facts, which follow.
-_HEAD: Final = struct.Struct("<IBH")
+_HEAD: Final = struct.Struct("<IBI")
 _SPARSE: Final = 3  # how many times as long as it need be a row may become
 
 

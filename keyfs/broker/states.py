@@ -13,7 +13,7 @@ from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import Purpose
 from keyfs.core.state_records import Anchor, Record, records_of
 from keyfs.core.states import KeyState, VersionState, default_state, demand_use, use_of
-from keyfs.errors import AccessDenied, InvalidName, KeyNotFound, MaterialCorrupt
+from keyfs.errors import AccessDenied, InvalidName, KeyNotFound, MaterialCorrupt, RingInvalid
 from keyfs.layout.base import KeyRing, KeyVersion, Slot
 from keyfs.logs import event
 from keyfs.store.base import STATES_BESIDE, Store
@@ -142,7 +142,7 @@ class KeyStates:
         for ref, _ in self._known(dict.fromkeys(keys, ())):
             try:
                 ring = self._ring_of(ref)
-            except KeyNotFound:
+            except (KeyNotFound, RingInvalid):
                 continue
             old, new = (said_of(ring, records.get(str(ref), ())) for records in (before, after))
             for version in ring.versions:

@@ -158,7 +158,7 @@ class Tree:
         """
         part = version.part(node.half)
         assert node.ref is not None  # noqa: S101 - a file of a key
-        is_current = version.id == CURRENT and node.view is None
+        is_current = node.version == CURRENT and node.view is None
         policy = self.policy.of(node.ref)
         mode = PUBLIC_MODE if node.is_public else policy.mode
         if not is_current or not self._takes_writes(node.ref.purpose, policy):
@@ -256,9 +256,9 @@ class Tree:
         policy, nodes = self.policy.of(ring.ref), []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
-                if part is not None:
-                    nodes.append(key_node(ring.ref, version.id, half))
-                    nodes += self.views(ring.ref, version.id, half) if policy.views else ()
+                for label in () if part is None else {version.id, version.number or version.id}:
+                    nodes.append(key_node(ring.ref, label, half))
+                    nodes += self.views(ring.ref, label, half) if policy.views else ()
         if self._takes_writes(ring.ref.purpose, policy):
             nodes.append(rotate_node(ring.ref))
         return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
@@ -287,7 +287,7 @@ def _rows(ref: KeyRef, version: KeyVersion, state: VersionState) -> Iterator[Row
             yield Row(
                 purpose=ref.purpose.name,
                 client=ref.client,
-                version=version.id,
+                version=version.number or version.id,
                 current=version.id == CURRENT,
                 public=is_public,
                 size=part.size,

@@ -46,7 +46,10 @@ def list_keys(
     as_csv_table: bool,
     key: str | None,
 ) -> None:
-    """Show the keys there are. Opens no seal and needs no master key (except with --legacy)."""
+    """Show the keys there are. Opens no seal and needs no master key (except with --legacy).
+
+    In layout v2 the signatures of the keys are checked if the master key can be had.
+    """
     if as_json and as_csv_table:
         raise InvalidSettings("--json and --csv are two forms: drop one")
     policy = None if overdue is None else overdue_policy(overdue)
@@ -55,6 +58,9 @@ def list_keys(
         rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
         if policy is not None:
             rows = _overdue(rows, policy, keys.store.now_ns())
+        for name, reason in sorted(keys.index.strays.items()):
+            if keys.layout.ring_named(name) is not None:
+                click.echo(f"left out {name}: {reason}", err=True)
     click.echo(as_csv(rows) if as_csv_table else _rendered(rows, as_json=as_json), nl=False)
 
 

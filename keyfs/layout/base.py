@@ -43,6 +43,8 @@ class KeyVersion:
     created_ns: int | None  # when it became current; None where the medium keeps no time
     retired_ns: int | None
     state: KeyState | None = None  # what the format itself says of it; None where it says nothing
+    number: str = ""  # by which it is known as well, now and when it is not current any more; empty for none
+    until_ns: int | None = None  # for how long it is said to be valid; None where the layout does not say
 
     def part(self, half: Half) -> Part:
         """The half asked for.
@@ -51,6 +53,8 @@ class KeyVersion:
             KeyNotFound: this version has no such half.
         """
         part = self.secret if half is Half.SECRET else self.public
+        if part is None and self.state is KeyState.DESTROYED:
+            raise KeyNotFound(f"version {self.number} was destroyed: nothing is left of it but its number")
         if part is None:
             raise KeyNotFound(f"version {self.id} has no {half.value} half")
         return part
@@ -81,10 +85,12 @@ class KeyRing:
         """
         if version_id == CURRENT:  # by far the most often
             found = self.current
+        elif self.versions and self.versions[-1].number:
+            found = next((v for v in self.versions if version_id in (v.number, v.id)), None)
         else:
             rank = bisect_left(self.versions, version_id, key=_id)
             found = self.versions[rank] if rank < len(self.versions) else None
-        if found is not None and found.id == version_id:
+        if found is not None and version_id in (found.id, found.number or found.id):
             return found
         raise KeyNotFound(f"{self.ref} has no version {version_id}")
 
@@ -128,6 +134,9 @@ class Layout(Protocol):
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
         """Whether only opening the blob tells which of *slots* it is, if any."""
+
+    def ring_named(self, name: str) -> KeyRef | None:
+        """The key of which a blob of this name holds all versions; None where each half is a blob."""
 
     def stray_reason(self, name: str) -> str:
         """Why *name* holds no key, in a few words."""

@@ -34,6 +34,7 @@ from keyfs.store.files import (
     sync_directory,
     write_new,
 )
+from keyfs.store.foreign_lock import HeldFile, file_lock
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import attempt, translated
 from keyfs.store.rewriting import rewrite
@@ -71,6 +72,7 @@ class DirectoryStore:
         self._is_public = is_public
         self._step = on_step
         self._owner = owner_to_give(self._root)
+        self._lock_wait_s = lock_wait_s
         self._beside = Beside(self._roots(), self._owner, lock_wait_s)
         # The two roots may lie one in the other; then neither is a part of the other.
         self._apart = frozenset({*self._roots(), self._beside.path})
@@ -81,8 +83,7 @@ class DirectoryStore:
 
     def describe(self) -> str:
         """`dir:PATH`, with `?public=PATH` when public keys are kept apart."""
-        split = "" if self._public_root == self._root else f"?public={self._public_root}"
-        return f"dir:{self._root}{split}"
+        return f"dir:{self._root}" + ("" if len(self._roots()) == 1 else f"?public={self._public_root}")
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`. Symbolic links, sockets and the like are strays, never followed."""
@@ -172,8 +173,7 @@ class DirectoryStore:
             path = self._path(name)
             self._step(f"delete {name}")
             with suppress(KeyNotFound), self._medium(f"delete {name}"):
-                with suppress(FileNotFoundError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
                 sync_directory(path.parent)
 
     def set_aside(self, name: str) -> None:
@@ -196,6 +196,10 @@ class DirectoryStore:
     def lock(self, name: str = "") -> AbstractContextManager[None]:
         """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
         return self._beside.lock()
+
+    def foreign_lock(self, name: str) -> AbstractContextManager[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: flock(2) on that file."""
+        return file_lock(self._path(name), self._owner, self._lock_wait_s)
 
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
@@ -243,8 +247,7 @@ class DirectoryStore:
                 yield from self._walk(root, name)
 
     def _is_misplaced(self, root: Path, name: str) -> bool:
-        split = self._public_root != self._root
-        return split and (root == self._public_root) != self._is_public(name)
+        return self._public_root != self._root and (root == self._public_root) != self._is_public(name)
 
     def _stage(self, item: Replacement, undo: ExitStack) -> Path:
         target = self._path(item.name)

@@ -20,6 +20,7 @@ from keyfs.store.base import (
     parts_are_safe,
 )
 from keyfs.store.facts import pack, whole
+from keyfs.store.foreign_lock import HeldFile
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
@@ -152,6 +153,12 @@ class MemoryStore:
         """See `Store.lock`. Waits for ever: in one process a stuck writer is a bug to be seen."""
         with self.medium.writers:
             yield
+
+    @contextmanager
+    def foreign_lock(self, name: str) -> Iterator[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: one lock, whatever its name."""
+        with self.medium.foreign:
+            yield HeldFile()
 
     def watch(self) -> MemoryWatch:
         """See `Store.watch`."""
