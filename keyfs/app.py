@@ -10,24 +10,29 @@ from typing import Final
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.purposes import PURPOSES, Purpose
-from keyfs.errors import AccessDenied, InvalidSettings, KeyNotFound, LayoutUnsupported, StoreInvalid
+from keyfs.errors import AccessDenied, InvalidSettings, KeyNotFound, StoreInvalid
 from keyfs.layout.base import Layout
-from keyfs.layout.detect import MARKER, layout_name
+from keyfs.layout.detect import MARKER, V2_MARK, layout_name
 from keyfs.layout.joined import JoinedLayout
 from keyfs.layout.own import OwnLayout
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.layout.v2 import PUBLIC_MODE, LayoutV2
+from keyfs.layout.v2_names import is_pair
 from keyfs.master.registry import DEFAULT_URI
 from keyfs.master_keys import Keeper, MasterKeys
 from keyfs.seal.protection import Protections
+from keyfs.seal.rings import SignedRings
 from keyfs.store.annex import DirectoryAnnex, Present
-from keyfs.store.base import Store
+from keyfs.store.base import Replacement, Store
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.files import DIRECTORY_MODE
 from keyfs.store.joined import Annex, JoinedStore
 from keyfs.store.os_errors import translated
 from keyfs.store.redis_uri import SCHEMES as REDIS_SCHEMES
 from keyfs.store.redis_uri import parse_redis_uri
+from keyfs.store.ring_changes import RingMedium
+from keyfs.store.rings import RingStore
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+]*):(.*)", re.DOTALL)
 _PUBLIC: Final = "?public="
@@ -57,7 +62,6 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
 
     Raises:
         InvalidSettings, StoreInvalid, InsecurePermissions, AccessDenied, StoreUnavailable: the place.
-        LayoutUnsupported: it holds a layout v2.
         MasterKeyUnavailable, KeyServiceUnavailable: no usable master key where the URI points.
     """
     keys, writer, _ = open_renewable(access)
@@ -66,22 +70,32 @@ def open_keys(access: Access) -> tuple[KeyStore, RingWriter]:
 
 def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | None]:
     """As `open_keys`; and what fetches the master keys again."""
-    store = open_store(access.store)
+    medium = open_store(access.store)
+    name = layout_of(medium)
+    master_keys, protection = None, None
+    if access.master_key is not None:
+        master_keys = MasterKeys(access.master_key, name, medium.read_beside, access.keeper)
+        protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
+    store: Store = medium
     layout: Layout = LayoutV1(legacy=access.legacy)
-    name = _known_layout(store)
+    if name == "v2":
+        store, layout = _ring_store(medium, protection), LayoutV2()
     if access.own or access.undeclared:
         store = JoinedStore(store, _annex(access.store))
         layout = JoinedLayout(layout, OwnLayout(access.own, undeclared=access.undeclared))
-    if access.master_key is None:
-        keys = KeyStore(store, layout, None)
-        return keys, RingWriter(keys), None
-    master_keys = MasterKeys(access.master_key, name, store.read_beside, access.keeper)
-    protection = Protections(master_keys.fetch(access.wait_s), master_keys.describe())
     keys = KeyStore(store, layout, protection)
     return keys, RingWriter(keys), master_keys
 
 
-def open_store(uri: str) -> Store:
+def _ring_store(medium: RingMedium, protection: Protections | None) -> Store:
+    """What is in the key rings on *medium*."""
+    signers = None if protection is None else protection.signers
+    if signers is not None:
+        signers()  # whether there are any is known now, and not at the first ring
+    return RingStore(medium, SignedRings(signers), is_pair)
+
+
+def open_store(uri: str) -> RingMedium:
     """The store that *uri* names.
 
     Raises:
@@ -94,7 +108,7 @@ def open_store(uri: str) -> Store:
     return DirectoryStore(root, public, is_public)
 
 
-def _open_redis(uri: str, below: str = "") -> Store:
+def _open_redis(uri: str, below: str = "") -> RingMedium:
     """The store under the prefix in *uri*, with *below* behind it."""
     try:
         from keyfs.store.redis import RedisStore  # noqa: PLC0415 - only who keeps keys there pays for it
@@ -136,14 +150,18 @@ def init_store(uri: str, layout: str) -> str:
     """Make a new, empty key store; returns its URI.
 
     Raises:
-        LayoutUnsupported: layout v2.
         StoreInvalid: the place is not empty, or no directory.
         InvalidSettings, AccessDenied, ReadOnly, StoreFull: it cannot be made there.
     """
-    if layout != "v1":
-        raise LayoutUnsupported(f"layout {layout} is not supported yet: use --layout v1")
-    if _scheme(uri) in REDIS_SCHEMES:
-        return _init_redis(uri)
+    made = _init_redis(uri) if _scheme(uri) in REDIS_SCHEMES else _init_directory(uri)
+    if layout == "v2":
+        with made.lock():
+            made.supersede([Replacement(MARKER, V2_MARK, PUBLIC_MODE, made.now_ns(), None)])
+    made.close()
+    return made.describe()
+
+
+def _init_directory(uri: str) -> Store:
     root, public = directory_paths(uri)
     paths = [path for path in (root, public) if path is not None]
     for path in paths:
@@ -154,17 +172,17 @@ def init_store(uri: str, layout: str) -> str:
         with translated(f"make {path}"):
             path.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
             path.chmod(DIRECTORY_MODE)
-    return open_store(uri).describe()
+    return open_store(uri)
 
 
-def _init_redis(uri: str) -> str:
+def _init_redis(uri: str) -> Store:
     """Nothing has to be made in Redis; it only has to be empty under the prefix."""
     store = open_store(uri)
     found = store.list_all()
-    store.close()
     if found.blobs or found.strays:
+        store.close()
         raise StoreInvalid(f"{store.describe()} is not empty: a new key store needs a prefix of its own")
-    return store.describe()
+    return store
 
 
 def _scheme(uri: str) -> str:
@@ -179,15 +197,6 @@ def layout_of(store: Store) -> str:
         StoreUnavailable, AccessDenied: the medium does not let us look.
     """
     return layout_name(_marker(store))
-
-
-def _known_layout(store: Store) -> str:
-    layout = layout_of(store)
-    if layout != "v1":
-        raise LayoutUnsupported(
-            f"{store.describe()} has layout {layout}: layout {layout} is not supported yet"
-        )
-    return layout
 
 
 def _marker(store: Store) -> bytes | None:

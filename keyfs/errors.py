@@ -77,6 +77,10 @@ class MaterialCorrupt(KeyfsError):
     """A blob opened, or lies in plain, but what it holds is not a key of its kind."""
 
 
+class RingInvalid(KeyfsError):
+    """A key ring of layout v2 whose form or signature does not hold; nothing in it is used."""
+
+
 class RotationConflict(KeyfsError):
     """Someone else rotated the key since it was read; read it again and retry."""
 

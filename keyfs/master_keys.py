@@ -14,6 +14,7 @@ from keyfs.master.registry import is_per_client, open_per_client, split_uris
 from keyfs.seal.caching import CachingProtection
 from keyfs.seal.protection import CellProtection, Protection
 from keyfs.seal.registry import open_sealer
+from keyfs.seal.signature import Signer
 
 FETCH_WITHIN_S: Final = 40.0  # a program has 30 s, and a KMS that does not answer is given up before
 RETRY_S: Final = 2.0
@@ -77,7 +78,8 @@ class _MasterKeySource:
         try:
             if self._keeper is not None:
                 self._keeper.keep(self.describe(), key)
-            return CellProtection(open_sealer(key.encryption))
+            signer = None if key.signature is None else Signer(key.signature)
+            return CellProtection(open_sealer(key.encryption), signer)
         finally:
             key.wipe()
 

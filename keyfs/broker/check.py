@@ -87,10 +87,26 @@ def verify_master_key(keys: KeyStore, reader: BlobReader | None = None) -> None:
     for refusal in tried.values():
         if isinstance(refusal, MasterKeyUnavailable):
             raise refusal
-    if tried:
+    if not tried:
+        _demand_a_valid_ring(keys)
+    else:
         raise MasterKeyWrong(
             f"the master key opens none of the {len(tried)} keys tried (first: {min(tried)}): "
             f"it is not the one this key store was sealed with"
+        )
+
+
+def _demand_a_valid_ring(keys: KeyStore) -> None:
+    """Nothing, unless there are key rings and not one of them verifies.
+
+    Raises:
+        MasterKeyWrong: so it is.
+    """
+    invalid = [name for name in keys.index.strays if keys.layout.ring_named(name) is not None]
+    if invalid and not len(keys.index):
+        raise MasterKeyWrong(
+            f"none of the key rings here verifies, of {len(invalid)} (first: {min(invalid)}): the signature "
+            f"key is not the one this key store was signed with"
         )
 
 

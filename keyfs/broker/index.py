@@ -99,17 +99,30 @@ class Index:
                 after = self._packing.row(blobs)
                 self._set(candidate.ref, after)
                 changed |= self._changed(candidate.ref, before, after)
-        self._mark(name, is_stray=stat is not None and slot is None)
+        self._mark(name, self._layout.stray_reason(name) if stat is not None and slot is None else "")
         return changed
 
-    def replace(self, ref: KeyRef, found: dict[str, BlobStat]) -> None:
-        """Take *found* as all blobs there are of one ring."""
+    def replace(
+        self, ref: KeyRef, found: dict[str, BlobStat], *, ring_name: str = "", reason: str = ""
+    ) -> set[Slot]:
+        """Take *found* as all blobs there are of one ring; returns the places in it that this changed.
+
+        Args:
+            ref: the key.
+            found: with their facts.
+            ring_name: of the blob that they all lie in, if they do.
+            reason: why that blob is a stray; empty if it is none.
+        """
         blobs: Blobs = {}
         for name, stat in found.items():
             slot = self._slot(name, self._layout.slots(name))
             if slot is not None and slot.ref == ref:
                 blobs[slot] = (name, stat)
-        self._set(ref, self._packing.row(blobs))
+        before, after = self._row(ref), self._packing.row(blobs)
+        if before or after:
+            self._set(ref, after)
+        self._mark(ring_name, reason)
+        return self._changed(ref, before, after)
 
     def ring(self, ref: KeyRef) -> KeyRing:
         """The ring of one key.
@@ -204,10 +217,10 @@ class Index:
             self._rings.drop(ref)
         self.generation += 1
 
-    def _mark(self, name: str, *, is_stray: bool) -> None:
-        """Whether *name* is a stray from now on; readers may go through the others just now."""
-        if is_stray:
-            self.strays = self.strays | {name: self._layout.stray_reason(name)}
+    def _mark(self, name: str, reason: str) -> None:
+        """Why *name* is a stray from now on, if it is; readers may go through the others just now."""
+        if reason:
+            self.strays = self.strays | {name: reason}
         elif name in self.strays:
             self.strays = {stray: why for stray, why in self.strays.items() if stray != name}
 

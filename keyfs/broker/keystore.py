@@ -13,7 +13,7 @@ from keyfs.broker.index import Index
 from keyfs.broker.reader import BlobReader, Opened
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
+from keyfs.errors import KeyfsError, KeyNotFound, RingInvalid, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, Slot
 from keyfs.seal.protection import Protections
 from keyfs.store.base import Store, Watch
@@ -134,8 +134,13 @@ class KeyStore:
 
         Raises:
             KeyNotFound: the store has none.
+            RingInvalid: it has one, in a blob that does not verify.
         """
-        return self.index.ring(ref)
+        try:
+            return self.index.ring(ref)
+        except KeyNotFound:
+            self._demand_valid(ref)
+            raise
 
     def read(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion]:
         """The key material of one half of one version.
@@ -206,13 +211,28 @@ class KeyStore:
             changed = self.reload()
             self.is_suspect = False
             return changed
-        found = self.store.stat_many(changes.names)
-        changed = set()
+        rings = {name: ref for name in changes.names if (ref := self.layout.ring_named(name)) is not None}
+        changed = set().union(*(self._take_ring(name, ref) for name, ref in rings.items()))
+        names = changes.names.difference(rings)
+        found = self.store.stat_many(names)
         # What retired comes before what took its place (its name is the longer one): a lot takes a while, and
         # who lists meanwhile must not miss a version that is there.
-        for name in sorted(changes.names, key=len, reverse=True):
+        for name in sorted(names, key=len, reverse=True):
             changed |= self.index.apply(name, found.get(name))
         return changed
+
+    def _take_ring(self, name: str, ref: KeyRef) -> set[Slot]:
+        """Take in all that a blob holds now; returns the places in its ring that are not as they were."""
+        try:
+            return self.index.replace(ref, self.store.list_under(name), ring_name=name)
+        except RingInvalid as exc:
+            return self.index.replace(ref, {}, ring_name=name, reason=str(exc))
+
+    def _demand_valid(self, ref: KeyRef) -> None:
+        """Nothing, unless all there is of this key is a blob that does not verify."""
+        for name in self.layout.places(ref).directories:
+            if name in self.index.strays and self.layout.ring_named(name) == ref:
+                raise RingInvalid(f"{name}: {self.index.strays[name]}")
 
     def close(self) -> None:
         """Stop watching and let go of the store. Safe to call twice."""

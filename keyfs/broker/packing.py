@@ -21,7 +21,7 @@ Blobs = dict[Slot, tuple[str, BlobStat]]
 # whether it is public.
 _Form = tuple[str, bool, str, bool, bool]
 # Number of the form, lengths of the stamp and of the facts, which follow.
-_HEAD: Final = struct.Struct("<IBH")
+_HEAD: Final = struct.Struct("<IBI")
 
 
 class Packing:

@@ -146,7 +146,7 @@ class Tree:
         """
         part = version.part(node.half)
         assert node.ref is not None  # noqa: S101 - a file of a key
-        is_current = version.id == CURRENT and node.view is None
+        is_current = node.version == CURRENT and node.view is None
         policy = self.policy.of(node.ref)
         mode = PUBLIC_MODE if node.is_public else policy.mode
         if not is_current or not self._takes_writes(node.ref.purpose, policy):
@@ -244,11 +244,16 @@ class Tree:
         nodes = []
         for version in ring.versions:
             for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
-                if part is not None:
-                    nodes += [key_node(ring.ref, version.id, half), *self.views(ring.ref, version.id, half)]
+                for label in _labels(version) if part is not None else ():
+                    nodes += [key_node(ring.ref, label, half), *self.views(ring.ref, label, half)]
         if self._takes_writes(ring.ref.purpose, self.policy.of(ring.ref)):
             nodes.append(rotate_node(ring.ref))
         return nodes if len(nodes) == 1 else sorted(nodes, key=_name)
+
+
+def _labels(version: KeyVersion) -> set[str]:
+    """What a version is called: what is current may have a number, too."""
+    return {version.id, version.number or version.id}
 
 
 def _name(node: Node) -> str:
@@ -274,7 +279,7 @@ def _rows(ref: KeyRef, version: KeyVersion) -> Iterator[Row]:
             yield Row(
                 purpose=ref.purpose.name,
                 client=ref.client,
-                version=version.id,
+                version=version.number or version.id,
                 current=version.id == CURRENT,
                 public=is_public,
                 size=part.size,

@@ -121,11 +121,12 @@ class RingWriter:
             OperationRefused: it is the current version; without it Acra reads none of the others.
             StoreBusy, ReadOnly, AccessDenied.
         """
-        if version_id == CURRENT:
-            raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
         with self._keys.lock(ref):
             self._keys.relist(ref)
-            self._remove(ref, [self._keys.ring(ref).version(version_id)])
+            version = self._keys.ring(ref).version(version_id)
+            if version.id == CURRENT:
+                raise OperationRefused(f"the current version of {ref} is never destroyed: rotate it first")
+            self._remove(ref, [version])
 
     def mend_public(self, ref: KeyRef) -> None:
         """Write the public half that belongs to the current private half, if the stored one does not.

@@ -21,6 +21,7 @@ EXIT_CODES: Final[dict[type[errors.KeyfsError], int]] = {
     errors.MasterKeyWrong: 8,
     errors.UnsealFailed: 9,
     errors.MaterialCorrupt: 9,
+    errors.RingInvalid: 9,
     errors.AccessDenied: 10,
     errors.InsecurePermissions: 11,
     errors.OperationRefused: 12,

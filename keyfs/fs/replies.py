@@ -44,6 +44,7 @@ ERRNO: Final[dict[type[errors.KeyfsError], int]] = {
     errors.MasterKeyWrong: errno.ENOKEY,
     errors.UnsealFailed: errno.EBADMSG,
     errors.MaterialCorrupt: errno.EIO,
+    errors.RingInvalid: errno.EBADMSG,
     errors.RotationConflict: errno.ESTALE,
     errors.StoreBusy: errno.EBUSY,
     errors.StoreFull: errno.ENOSPC,

@@ -7,6 +7,7 @@ from typing import Protocol
 from keyfs.core.label import Label
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Purpose
+from keyfs.core.rings import DESTROYED
 from keyfs.errors import KeyNotFound
 from keyfs.store.base import BlobStat, Replacement
 
@@ -39,6 +40,9 @@ class KeyVersion:
     public: Part | None
     created_ns: int | None  # when it became current; None where the medium keeps no time
     retired_ns: int | None
+    number: str = ""  # by which it is known as well, now and when it is not current any more; empty for none
+    state: int | None = None  # see `keyfs.core.rings`; None where the layout has none
+    until_ns: int | None = None  # for how long it is said to be valid; None where the layout does not say
 
     def part(self, half: Half) -> Part:
         """The half asked for.
@@ -47,6 +51,8 @@ class KeyVersion:
             KeyNotFound: this version has no such half.
         """
         part = self.secret if half is Half.SECRET else self.public
+        if part is None and self.state == DESTROYED:
+            raise KeyNotFound(f"version {self.number} was destroyed: nothing is left of it but its number")
         if part is None:
             raise KeyNotFound(f"version {self.id} has no {half.value} half")
         return part
@@ -76,7 +82,7 @@ class KeyRing:
             KeyNotFound: there is none.
         """
         for version in self.versions:
-            if version.id == version_id:
+            if version_id == version.id or (version_id == version.number and version_id):
                 return version
         raise KeyNotFound(f"{self.ref} has no version {version_id}")
 
@@ -120,6 +126,9 @@ class Layout(Protocol):
 
     def needs_proof(self, slots: tuple[Slot, ...]) -> bool:
         """Whether only opening the blob tells which of *slots* it is, if any."""
+
+    def ring_named(self, name: str) -> KeyRef | None:
+        """The key of which a blob of this name holds all versions; None where each half is a blob."""
 
     def stray_reason(self, name: str) -> str:
         """Why *name* holds no key, in a few words."""

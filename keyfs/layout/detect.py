@@ -3,9 +3,9 @@
 from typing import Final
 
 MARKER: Final = "version"
-_V2: Final = b"Acra Keystore v2"
+V2_MARK: Final = b"Acra Keystore v2"
 
 
 def layout_name(marker: bytes | None) -> str:
     """`v1` or `v2`, from the content of the blob `MARKER` (None when absent)."""
-    return "v2" if marker == _V2 else "v1"
+    return "v2" if marker == V2_MARK else "v1"

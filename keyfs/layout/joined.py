@@ -29,6 +29,10 @@ class JoinedLayout:
         """See `Layout.needs_proof`."""
         return bool(slots) and self._of(slots[0].ref).needs_proof(slots)
 
+    def ring_named(self, name: str) -> KeyRef | None:
+        """See `Layout.ring_named`."""
+        return self._named(name).ring_named(name)
+
     def stray_reason(self, name: str) -> str:
         """See `Layout.stray_reason`."""
         return self._named(name).stray_reason(name)

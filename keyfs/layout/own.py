@@ -57,6 +57,9 @@ class OwnLayout:
         """See `Layout.needs_proof`: a name is one key's."""
         return False
 
+    def ring_named(self, name: str) -> None:
+        """See `Layout.ring_named`: there is no such blob."""
+
     def stray_reason(self, name: str) -> str:
         """See `Layout.stray_reason`."""
         purpose, _, rest = name.removeprefix(ANNEX).partition("/")

@@ -49,6 +49,9 @@ class LayoutV1:
         """Modern names are one to one with keys; legacy ones, all readings of them, only opening can tell."""
         return bool(slots) and slots[0].ref.purpose.is_legacy
 
+    def ring_named(self, name: str) -> None:
+        """See `Layout.ring_named`: there is no such blob."""
+
     def stray_reason(self, name: str) -> str:
         """See `Layout.stray_reason`."""
         return stray_reason(name, legacy=self._legacy)

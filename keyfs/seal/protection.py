@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 from keyfs.core.label import Label
 from keyfs.core.secret import Secret
-from keyfs.errors import UnsealFailed
+from keyfs.errors import MasterKeyUnavailable, UnsealFailed
 from keyfs.seal.base import Sealer
 from keyfs.seal.cell import parse_key_cell
+from keyfs.seal.signature import Signer
 
 
 class Protection(Protocol):
@@ -48,8 +49,9 @@ class CellProtection:
 
     is_local: Final = True
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, signer: Signer | None = None) -> None:
         self._sealer = sealer
+        self.signer = signer  # of layout v2
 
     @property
     def engine(self) -> str:
@@ -80,6 +82,20 @@ class Protections:
     def under(cls, sealer: Sealer) -> "Protections":
         """One master key, which seals and opens."""
         return cls([CellProtection(sealer)])
+
+    def signers(self) -> Sequence[Signer]:
+        """Those of the master keys of layout v2; the first one signs, all of them verify.
+
+        Raises:
+            MasterKeyUnavailable: the first way of sealing has none.
+        """
+        found = [member.signer for member in self.members if isinstance(member, CellProtection)]
+        if not found or found[0] is None or not isinstance(self.members[0], CellProtection):
+            raise MasterKeyUnavailable(
+                "layout v2 needs a master key of its own, with a key that signs: a KMS with a key for each "
+                "client has none"
+            )
+        return [signer for signer in found if signer is not None]
 
     @property
     def engine(self) -> str:

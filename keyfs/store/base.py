@@ -32,6 +32,7 @@ class BlobStat:
     # blob keeps its identity; that of a blob that is gone may be given to another one later. A blob
     # that is rewritten twice may have the one it had at first: the same key, but perhaps other bytes.
     identity: str
+    note: str = ""  # what a store that looks into blobs tells of this one, for the layout that knows such
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from keyfs.store.base import (
     parts_are_safe,
 )
 from keyfs.store.beside import LOCK_WAIT_S, Beside
+from keyfs.store.common_lock import HeldFile, file_lock
 from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
@@ -70,6 +71,7 @@ class DirectoryStore:
         self._is_public = is_public
         self._step = on_step
         self._owner = owner_to_give(self._root)
+        self._lock_wait_s = lock_wait_s
         self._beside = Beside(self._roots(), self._owner, lock_wait_s)
         # The two roots may lie one in the other; then neither is a part of the other.
         self._apart = frozenset({*self._roots(), self._beside.path})
@@ -192,6 +194,10 @@ class DirectoryStore:
         """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
         return self._beside.lock()
 
+    def common_lock(self, name: str) -> AbstractContextManager[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.common_lock`: flock(2) on that file."""
+        return file_lock(self._path(name), self._owner, self._lock_wait_s)
+
     def watch(self) -> DirectoryWatch:
         """See `Store.watch`: inotify(7) on every directory of the store."""
         return DirectoryWatch(self._roots(), DEPTH_LIMIT, self._apart)
@@ -200,7 +206,7 @@ class DirectoryStore:
         """Nothing is held open between calls."""
 
     def _roots(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys((self._root, self._public_root)))
+        return tuple({self._root: None, self._public_root: None})
 
     def _path(self, name: str) -> Path:
         if not parts_are_safe(name):

@@ -26,6 +26,8 @@ _TIMED_DIGEST: Final = struct.Struct(f"{_TIMED_HEAD.format}{DIGEST_SIZE}s")
 def pack(stat: BlobStat) -> bytes:
     """Facts of any kind."""
     size, mtime_ns, mode, identity = stat.size, stat.mtime_ns, stat.mode, stat.identity
+    if stat.note:
+        return bytes((_ODD,)) + json.dumps((size, mtime_ns, mode, identity, stat.note)).encode()
     known, flags = _packed_identity(identity)
     try:
         if mtime_ns is None:

@@ -163,7 +163,7 @@ class JoinedStore:
         """See `Store.lock`: of the part where *name* lies, or of both."""
         if not name:
             return self._lock_both()
-        return self._annex.make().lock() if name.startswith(ANNEX) else self._main.lock()
+        return self._annex.make().lock() if name.startswith(ANNEX) else self._main.lock(name)
 
     def watch(self) -> "JoinedWatch":
         """See `Store.watch`."""

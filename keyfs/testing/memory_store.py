@@ -17,6 +17,7 @@ from keyfs.store.base import (
     parent,
     parts_are_safe,
 )
+from keyfs.store.common_lock import HeldFile
 from keyfs.store.facts import pack, whole
 from keyfs.testing.medium import Medium, MemoryWatch
 
@@ -144,6 +145,12 @@ class MemoryStore:
         """See `Store.lock`. Waits for ever: in one process a stuck writer is a bug to be seen."""
         with self.medium.writers:
             yield
+
+    @contextmanager
+    def common_lock(self, name: str) -> Iterator[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.common_lock`: one lock, whatever its name."""
+        with self.medium.common:
+            yield HeldFile()
 
     def watch(self) -> MemoryWatch:
         """See `Store.watch`."""
