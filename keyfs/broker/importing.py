@@ -72,7 +72,7 @@ class ImportReport:
     """What an import did, or would do."""
 
     rows: list[Row] = field(default_factory=list)
-    failed: dict[KeyRef, KeyfsError] = field(default_factory=dict)  # of these keys nothing was changed
+    failed: dict[KeyRef, KeyfsError] = field(default_factory=dict)
 
     def count(self, action: Action) -> int:
         """How many versions this happened to."""
@@ -106,25 +106,22 @@ def import_bundle(
     report = ImportReport()
     for done, key in enumerate(bundle.keys, 1):
         try:
-            report.rows += _import_key(key, target)
+            rows = _import_key(key, target)
+            conflicts = [row for row in rows if row.action is Action.CONFLICT]
+            if conflicts:
+                report.failed[key.ref] = _refusal(conflicts[0])
         except _OF_ONE_KEY as exc:
             report.failed[key.ref] = exc
-            known = {row.version for row in report.rows if row.ref == key.ref}
-            rest = (version.id for version in key.versions if version.id not in known)
-            report.rows += [Row(key.ref, name, Action.REFUSED, str(exc)) for name in rest]
-        else:
-            _note_conflict(key.ref, report)
+            rows = [Row(key.ref, version.id, Action.REFUSED, str(exc)) for version in key.versions]
+        report.rows += rows
         progress(done, len(bundle.keys))
     return report
 
 
-def _note_conflict(ref: KeyRef, report: ImportReport) -> None:
-    for row in report.rows:
-        if row.ref == ref and row.action is Action.CONFLICT:
-            report.failed[ref] = KeyExists(
-                f"{ref}/{row.version}: {row.reason}; nothing of this key was changed (see --on-conflict)"
-            )
-            return
+def _refusal(row: Row) -> KeyExists:
+    return KeyExists(
+        f"{row.ref}/{row.version}: {row.reason}; nothing of this key was changed (see --on-conflict)"
+    )
 
 
 def _import_key(key: BundledKey, target: Target) -> list[Row]:

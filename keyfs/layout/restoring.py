@@ -110,7 +110,8 @@ def _stamps(ref: KeyRef, version: BundledVersion, last_ns: int | None) -> dict[H
     if is_stamp(version.id):
         public = version.public_id or version.id
         return {Half.SECRET: version.id, Half.PUBLIC: public}
-    retired_ns = version.retired_ns
+    # One that never was current, in a layout where that can be, retired when it came.
+    retired_ns = version.retired_ns if version.retired_ns is not None else version.created_ns
     if retired_ns is None or not 0 <= retired_ns < FOLLOWED_NS:
         raise MaterialCorrupt(f"{ref}: nobody knows when version {version.id} retired")
     if last_ns is not None:
