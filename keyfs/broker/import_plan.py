@@ -13,6 +13,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.core.bundles import BundledVersion
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
+from keyfs.errors import KeyNotFound, RotationConflict
 from keyfs.layout.base import KeyRing, KeyVersion, Part
 from keyfs.layout.restoring import Restored, is_switched
 
@@ -45,6 +46,7 @@ class Present:
 
     Raises:
         UnsealFailed, MaterialCorrupt, InsecurePermissions: one of them cannot be read.
+        RotationConflict: one went since the ring was looked at.
     """
 
     def __init__(self, keys: KeyStore, ref: KeyRef, ring: KeyRing | None) -> None:
@@ -52,9 +54,11 @@ class Present:
         self.is_switched = is_switched(keys.layout, ref)
         self.by_name = {part.name: version for version in self.ring.versions for part in _parts(version)}
         keys.reader.prefetch([part for version in self.ring.versions for part in _parts(version)])
-        self._prints = {version.id: _fingerprint(keys, ref, version) for version in self.ring.versions}
-
-        self.is_paired = _is_paired(keys, ref, self.ring.current)
+        try:
+            self._prints = {version.id: _fingerprint(keys, ref, version) for version in self.ring.versions}
+            self.is_paired = _is_paired(keys, ref, self.ring.current)
+        except KeyNotFound as exc:  # never taken for a free place
+            raise RotationConflict(f"{ref} changes just now: run it again") from exc
 
     def fingerprint(self, version: KeyVersion) -> bytes:
         """That of a version there."""

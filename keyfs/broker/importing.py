@@ -31,6 +31,7 @@ from keyfs.errors import (
     StoreUnavailable,
     UnsealFailed,
 )
+from keyfs.layout.base import KeyRing
 from keyfs.layout.restoring import Restored, is_switched, restored
 from keyfs.store.base import Replacement
 
@@ -154,13 +155,21 @@ class _KeyImport:
         self._items = restored(target.keys.layout, key)
 
     def decided(self, *, anew: bool = False) -> list[Step]:
-        """What is to be done. *anew*: look at the store itself; the lock is held."""
-        try:
-            ring = self._keys.relist(self._ref) if anew else self._keys.ring(self._ref)
-            present = Present(self._keys, self._ref, ring)
-        except KeyNotFound:
-            present = Present(self._keys, self._ref, None)
+        """What is to be done. *anew*: look at the store itself; the lock is held.
+
+        Raises:
+            RotationConflict: someone who takes no lock changes the key just now.
+        """
+        present = Present(self._keys, self._ref, self._ring(anew=anew))
         return _decided(plan_key(present, self._ref, self._items), self._target.on_conflict)
+
+    def _ring(self, *, anew: bool) -> KeyRing | None:
+        if anew:
+            return self._keys.relist(self._ref)
+        try:
+            return self._keys.ring(self._ref)
+        except KeyNotFound:
+            return None
 
     def carry_out(self) -> list[Step]:
         """Write what is missing. The plan is made again with the lock held: others may have been faster."""
@@ -207,8 +216,10 @@ class _KeyImport:
     def _switch(self, items: Sequence[Restored], archives: Mapping[Half, str]) -> None:
         """Write blobs, each proved to open; what they supersede is archived under the names given."""
         self._keys.store.supersede(
-            Replacement(item.name, self._blob(item), item.mode, item.time_ns, archives.get(item.half))
-            for item in items
+            [
+                Replacement(item.name, self._blob(item), item.mode, item.time_ns, archives.get(item.half))
+                for item in items
+            ]
         )
 
     def _blob(self, item: Restored) -> bytes:
@@ -225,7 +236,7 @@ class _KeyImport:
         ring = self._keys.relist(self._ref, [item.name for item in self._items])
         try:
             present = Present(self._keys, self._ref, ring)
-        except (KeyNotFound, UnsealFailed, MaterialCorrupt) as exc:
+        except (RotationConflict, UnsealFailed, MaterialCorrupt) as exc:
             raise StoreUnavailable(f"{self._ref} does not read back as it was written") from exc
         held = {present.fingerprint(version) for version in present.ring.versions}
         for step in steps:

@@ -6,13 +6,13 @@ from contextlib import suppress
 import pytest
 from bundled import actions, contents, exported, restore
 
-from keyfs.broker.importing import OnConflict
+from keyfs.broker.importing import OnConflict, Target, import_bundle
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion, decode, encode
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.own import OwnKind, OwnSpec
 from keyfs.core.purposes import Purpose, Shape
 from keyfs.core.secret import Secret
-from keyfs.errors import KeyExists, MaterialCorrupt, StoreUnavailable
+from keyfs.errors import KeyExists, MaterialCorrupt, RotationConflict, StoreUnavailable
 from keyfs.testing.builders import (
     EVERY_REF,
     HMAC_SYM,
@@ -218,6 +218,18 @@ class Dying:
 
     def stop(self) -> None:
         self._store.supersede = self._supersede  # type: ignore[method-assign]
+
+
+def test_a_version_that_vanishes_meanwhile_is_never_taken_for_a_free_place() -> None:
+    """By someone who takes no lock: what else there is of the key would be overwritten."""
+    made, other = rotated(STORAGE_SYM), rotated(STORAGE_SYM, later_ns=500_000_000)
+    first, *_ = other.versions(STORAGE_SYM)
+    other.keys.reload()
+    other.store.delete([f"alice_storage_sym.old/{first}"])
+    report = import_bundle(exported(made), Target(other.keys, other.writer, OnConflict.NEWER_VERSION))
+    assert isinstance(report.failed[STORAGE_SYM], RotationConflict)
+    other.keys.reload()
+    assert len(other.values(STORAGE_SYM)) == 2
 
 
 def test_what_is_wrong_with_one_key_keeps_no_other_from_being_imported() -> None:
