@@ -3,6 +3,7 @@
 import contextlib
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -166,7 +167,7 @@ def test_no_name_of_acras_leads_anywhere_but_to_a_key(records: list[tuple[str, b
 def test_any_file_is_a_bundle_or_none(data: bytes) -> None:
     for head in (b"", b"keyfs bundle 1 under a key\n", b"\x00\x01\x01\x40", b"\x30"):
         refusing(
-            lambda whole=head + data: read_bundle(whole, KEY),  # type: ignore[misc]
+            partial(read_bundle, head + data, KEY),
             *(MaterialCorrupt, UnsealFailed, LayoutUnsupported, InvalidSettings),
         )
 

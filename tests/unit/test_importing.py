@@ -13,6 +13,7 @@ from keyfs.core.own import OwnKind, OwnSpec
 from keyfs.core.purposes import Purpose, Shape
 from keyfs.core.secret import Secret
 from keyfs.errors import KeyExists, MaterialCorrupt, RotationConflict, StoreUnavailable
+from keyfs.store.base import Replacement
 from keyfs.testing.builders import (
     EVERY_REF,
     HMAC_SYM,
@@ -206,18 +207,18 @@ class Dying:
         self.has_died = False
         self._store = made.store
         self._supersede = made.store.supersede
-        made.store.supersede = self.supersede  # type: ignore[method-assign]
+        made.store.supersede = self.supersede  # type: ignore[method-assign]  # a medium that dies
 
-    def supersede(self, replacements: Iterable[object]) -> None:
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
         for replacement in list(replacements):
             if self._left == 0:
                 self.has_died = True
                 raise StoreUnavailable("gone")
             self._left -= 1
-            self._supersede([replacement])  # type: ignore[list-item]
+            self._supersede([replacement])
 
     def stop(self) -> None:
-        self._store.supersede = self._supersede  # type: ignore[method-assign]
+        self._store.supersede = self._supersede  # type: ignore[method-assign]  # as it was
 
 
 def test_a_version_that_vanishes_meanwhile_is_never_taken_for_a_free_place() -> None:
