@@ -22,7 +22,6 @@ from keyfs.layout.v2_names import is_pair
 from keyfs.master.registry import DEFAULT_URI
 from keyfs.master_keys import Keeper, MasterKeys
 from keyfs.seal.protection import Protections
-from keyfs.seal.rings import SignedRings
 from keyfs.store.annex import DirectoryAnnex, Present
 from keyfs.store.base import Replacement, Store
 from keyfs.store.directory import DirectoryStore
@@ -89,6 +88,8 @@ def open_renewable(access: Access) -> tuple[KeyStore, RingWriter, MasterKeys | N
 
 def _ring_store(medium: RingMedium, protection: Protections | None) -> Store:
     """What is in the key rings on *medium*."""
+    from keyfs.seal.rings import SignedRings  # noqa: PLC0415 - it imports what parses certificates, too
+
     signers = None if protection is None else protection.signers
     if signers is not None:
         signers()  # whether there are any is known now, and not at the first ring

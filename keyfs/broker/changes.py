@@ -214,10 +214,16 @@ class Changes:
             staged.committed = CURRENT  # by the process that began it, or by others: there is a next version
             return
         with self.outcomes.refusals(ref, GENERATE):
-            is_first = ref in self._clients and not self._keys.index.has(ref)
+            is_first = self._has_no_version(ref)
             made = self._writer.generate(ref) if is_first else self._writer.rotate(ref)
         staged.committed = made.id
         self._done(ref, GENERATE)
+
+    def _has_no_version(self, ref: KeyRef) -> bool:
+        """Whether this is a client that was made for the key, or the key's ring is empty."""
+        if not self._keys.index.has(ref):
+            return ref in self._clients
+        return not self._keys.ring(ref).versions
 
     async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
         try:

@@ -19,6 +19,7 @@ from keyfs.errors import (
     KeyfsError,
     KeyNotFound,
     MaterialCorrupt,
+    OperationRefused,
     StoreUnavailable,
     UnsealFailed,
 )
@@ -64,8 +65,13 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
         progress: told the number of keys done and of all keys.
 
     Raises:
+        OperationRefused: they are of different layouts.
         StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable: the copy stopped here.
     """
+    if source.layout.name != target.layout.name:
+        raise OperationRefused(
+            f"a copy keeps the layout, and here layout {source.layout.name} would become {target.layout.name}"
+        )
     report = CopyReport()
     refs = set(source.index.refs())
     for _ in range(ROUNDS):

@@ -24,9 +24,15 @@ STAMP_WIDTH: Final = 29
 @json_option
 @click.argument("key", metavar="[PURPOSE[/CLIENT]]", required=False)
 def list_keys(invocation: Invocation, *, versions: bool, as_json: bool, key: str | None) -> None:
-    """Show the keys there are. Opens no seal and needs no master key (except with --legacy)."""
+    """Show the keys there are. Opens no seal and needs no master key (except with --legacy).
+
+    In layout v2 the signatures of the keys are checked if the master key can be had.
+    """
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
+    for name, reason in sorted(keys.index.strays.items()):
+        if keys.layout.ring_named(name) is not None:
+            click.echo(f"left out {name}: {reason}", err=True)
     keys.close()
     click.echo(_rendered(rows, as_json=as_json), nl=False)
 

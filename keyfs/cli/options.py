@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.config import FileSettings, as_defaults, load_or_default
 from keyfs.core.durations import seconds
 from keyfs.core.purposes import Purpose
-from keyfs.errors import InvalidSettings
+from keyfs.errors import InvalidSettings, MasterKeyUnavailable
 from keyfs.master.registry import DEFAULT_URI
 
 _CONFIG: Final = "keyfs.config"
@@ -108,14 +109,23 @@ class Invocation:
         """The listed key store and its writer.
 
         Args:
-            without_key: do not fetch the master key; enough for listing.
+            without_key: do not fetch the master key; enough for listing. In layout v2, where it verifies what
+                is listed, it is fetched if it can be.
 
         Raises:
             KeyfsError: as `keyfs.app.open_keys`.
         """
-        access = replace(self.access, master_key=None) if without_key else self.access
-        keys, writer = app.open_keys(access)
+        keys, writer = self._opened_without() if without_key else app.open_keys(self.access)
         keys.load()
+        return keys, writer
+
+    def _opened_without(self) -> tuple[KeyStore, RingWriter]:
+        keys, writer = app.open_keys(replace(self.access, master_key=None))
+        if keys.layout.name == "v2":
+            with suppress(MasterKeyUnavailable):
+                verifying = app.open_keys(self.access)
+                keys.close()
+                return verifying
         return keys, writer
 
 

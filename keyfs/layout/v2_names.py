@@ -52,7 +52,7 @@ def is_pair(path: str) -> bool:
 
 def stray_reason(name: str) -> str:
     """Why nothing of this name is shown."""
-    if name.endswith(NEW_SUFFIX):
+    if name.endswith(NEW_SUFFIX) or (is_ring_name(name.rstrip("0123456789")) and not is_ring_name(name)):
         return "left-over temporary of an interrupted write"
     half = parse_half_name(name)
     ring_name = name if half is None else half[0]

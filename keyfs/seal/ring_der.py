@@ -16,6 +16,7 @@ from cryptography.x509 import ObjectIdentifier
 from keyfs.core.rings import KeyData, Ring, RingKey
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import RingInvalid
+from keyfs.seal.signature import Signature
 
 RING_TYPE: Final = 1
 EXPORT_TYPE: Final = 4
@@ -91,14 +92,6 @@ class _Ring:
     purpose: bytes
     keys: list[asn1.TLV]
     current: int
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One of the signatures of a container."""
-
-    algorithm: str  # dotted
-    value: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,24 @@ Source: Acra key store v2, "Signature".
 
 import hmac
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from keyfs.core.secret import Secret
 from keyfs.custody import held
 from keyfs.errors import RingInvalid
-from keyfs.seal.ring_der import Signature
 
 ALGORITHM: Final = "2.16.840.1.101.3.4.2.1"
 """The object identifier of plain SHA-256, which Acra writes for this HMAC."""
 RING_CONTEXT: Final = b"AKSv2 keystore: key ring signature: "
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One of the signatures of a container."""
+
+    algorithm: str  # an object identifier, dotted
+    value: bytes
 
 
 class Signer:

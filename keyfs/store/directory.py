@@ -20,7 +20,6 @@ from keyfs.store.base import (
     parts_are_safe,
 )
 from keyfs.store.beside import LOCK_WAIT_S, Beside
-from keyfs.store.common_lock import HeldFile, file_lock
 from keyfs.store.facts import whole
 from keyfs.store.files import (
     NO_LINKS,
@@ -34,6 +33,7 @@ from keyfs.store.files import (
     sync_directory,
     write_new,
 )
+from keyfs.store.foreign_lock import HeldFile, file_lock
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import translated
 from keyfs.store.rewriting import rewrite
@@ -82,8 +82,7 @@ class DirectoryStore:
 
     def describe(self) -> str:
         """`dir:PATH`, with `?public=PATH` when public keys are kept apart."""
-        split = "" if self._public_root == self._root else f"?public={self._public_root}"
-        return f"dir:{self._root}{split}"
+        return f"dir:{self._root}" + ("" if len(self._roots()) == 1 else f"?public={self._public_root}")
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`. Symbolic links, sockets and the like are strays, never followed."""
@@ -169,8 +168,7 @@ class DirectoryStore:
             path = self._path(name)
             self._step(f"delete {name}")
             with suppress(KeyNotFound), self._medium(f"delete {name}"):
-                with suppress(FileNotFoundError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
                 sync_directory(path.parent)
 
     def set_aside(self, name: str) -> None:
@@ -194,8 +192,8 @@ class DirectoryStore:
         """See `Store.lock`: flock(2) on `D.keyfs/lock`."""
         return self._beside.lock()
 
-    def common_lock(self, name: str) -> AbstractContextManager[HeldFile]:
-        """See `keyfs.store.ring_changes.RingMedium.common_lock`: flock(2) on that file."""
+    def foreign_lock(self, name: str) -> AbstractContextManager[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: flock(2) on that file."""
         return file_lock(self._path(name), self._owner, self._lock_wait_s)
 
     def watch(self) -> DirectoryWatch:
@@ -206,7 +204,7 @@ class DirectoryStore:
         """Nothing is held open between calls."""
 
     def _roots(self) -> tuple[Path, ...]:
-        return tuple({self._root: None, self._public_root: None})
+        return tuple(dict.fromkeys((self._root, self._public_root)))
 
     def _path(self, name: str) -> Path:
         if not parts_are_safe(name):
@@ -244,8 +242,7 @@ class DirectoryStore:
                 yield from self._walk(root, name)
 
     def _is_misplaced(self, root: Path, name: str) -> bool:
-        split = self._public_root != self._root
-        return split and (root == self._public_root) != self._is_public(name)
+        return self._public_root != self._root and (root == self._public_root) != self._is_public(name)
 
     def _stage(self, item: Replacement, undo: ExitStack) -> Path:
         target = self._path(item.name)

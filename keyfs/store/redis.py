@@ -30,7 +30,7 @@ from keyfs.store.facts import unpack, whole
 from keyfs.store.redis_beside import RedisBeside
 from keyfs.store.redis_channel import RedisChannel
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
-from keyfs.store.redis_common_lock import HeldKey, key_lock
+from keyfs.store.redis_foreign_lock import HeldKey, key_lock
 from keyfs.store.redis_listing import PAGE_KEYS, Values, scanned, value_pages
 from keyfs.store.redis_lock import RedisLock
 from keyfs.store.redis_rotation import Rotation, Switch
@@ -215,8 +215,8 @@ class RedisStore:
         """See `Store.lock`. A store has one part."""
         return self._lock.hold()
 
-    def common_lock(self, name: str) -> AbstractContextManager[HeldKey]:
-        """See `keyfs.store.ring_changes.RingMedium.common_lock`: that key, as Acra sets it."""
+    def foreign_lock(self, name: str) -> AbstractContextManager[HeldKey]:
+        """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: that key, as Acra sets it."""
         return key_lock(self._client, self._key(name))
 
     def watch(self) -> RedisWatch:

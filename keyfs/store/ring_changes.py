@@ -14,6 +14,7 @@ from keyfs.core.rings import (
     DESTROYED,
     LIFETIME_S,
     NEW_SUFFIX,
+    PAIR_FORMAT,
     PRE_ACTIVE,
     Ring,
     RingKey,
@@ -27,10 +28,12 @@ from keyfs.store.base import Blob, Replacement, Store
 
 LOCK_NAME: Final = ".lock"
 RING_MODE: Final = 0o600
+SIZE_LIMIT: Final = 1 << 20
+"""Of a ring, in bytes: some thousand versions. A larger file is no key file to a directory."""
 _Edit = Callable[[Ring], Ring | None]
 
 
-class CommonLock(Protocol):
+class ForeignLock(Protocol):
     """A lock that other programs take as well; held."""
 
     def demand(self) -> None:
@@ -44,7 +47,7 @@ class CommonLock(Protocol):
 class RingMedium(Store, Protocol):
     """A store with a lock for other programs."""
 
-    def common_lock(self, name: str) -> AbstractContextManager[CommonLock]:
+    def foreign_lock(self, name: str) -> AbstractContextManager[ForeignLock]:
         """Hold the lock that other programs know under this name in the store.
 
         Raises:
@@ -73,12 +76,12 @@ class RingChanges:
         self._medium = medium
         self._codec = codec
         self._is_pair = is_pair
-        self._held: CommonLock | None = None  # for a whole change; whoever made it so holds keyfs's lock
+        self._held: ForeignLock | None = None  # for a whole change; whoever made it so holds keyfs's lock
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold Acra's lock for all that is changed until the end."""
-        with self._medium.common_lock(LOCK_NAME) as held:
+        with self._medium.foreign_lock(LOCK_NAME) as held:
             self._held = held
             try:
                 yield
@@ -147,6 +150,10 @@ class RingChanges:
             now_ns = self._medium.now_ns()
             data = self._codec.seal(path, edited, now_ns)
             self._codec.open(path, data)  # what would not verify is not written
+            if len(data) > SIZE_LIMIT:
+                raise OperationRefused(
+                    f"{ring_name} would have more than {SIZE_LIMIT} bytes: nothing was changed"
+                )
             held.demand()
             self._switch(Replacement(ring_name, data, RING_MODE, now_ns, None), old)
             self._clear(path)
@@ -172,11 +179,11 @@ class RingChanges:
             return None
 
     @contextmanager
-    def _locked(self) -> Iterator[CommonLock]:
+    def _locked(self) -> Iterator[ForeignLock]:
         if self._held is not None:
             yield self._held
             return
-        with self._medium.common_lock(LOCK_NAME) as held:
+        with self._medium.foreign_lock(LOCK_NAME) as held:
             yield held
 
 
@@ -213,7 +220,7 @@ def _rewritten(ring: Ring, names: Iterable[str], expected: bytes, data: bytes) -
         if key is None or now not in (expected, data):
             return None
         if now != data:
-            is_pair = key.public is not None
+            is_pair = any(item.format == PAIR_FORMAT for item in key.data)
             halves = (key.secret, data) if is_public else (data, key.public)
             ring = ring.with_key(key.holding(*halves, is_pair=is_pair))
     return ring

@@ -18,7 +18,7 @@ class Medium:
         self.is_gone = False
         self.guard = threading.RLock()  # makes each call one step
         self.writers = threading.Lock()
-        self.common = threading.Lock()  # that of other programs
+        self.foreign = threading.Lock()  # that of other programs
         self.watches: list[MemoryWatch] = []
         self._written = count(1)
 

@@ -17,8 +17,8 @@ from keyfs.store.base import (
     parent,
     parts_are_safe,
 )
-from keyfs.store.common_lock import HeldFile
 from keyfs.store.facts import pack, whole
+from keyfs.store.foreign_lock import HeldFile
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
@@ -147,9 +147,9 @@ class MemoryStore:
             yield
 
     @contextmanager
-    def common_lock(self, name: str) -> Iterator[HeldFile]:
-        """See `keyfs.store.ring_changes.RingMedium.common_lock`: one lock, whatever its name."""
-        with self.medium.common:
+    def foreign_lock(self, name: str) -> Iterator[HeldFile]:
+        """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: one lock, whatever its name."""
+        with self.medium.foreign:
             yield HeldFile()
 
     def watch(self) -> MemoryWatch:

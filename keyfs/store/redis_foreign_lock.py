@@ -1,8 +1,7 @@
 """The lock that Acra takes in a key store of layout v2 in Redis, to read and to write.
 
 SET NX with the value `locked` and an end after ten seconds; Acra lets go of it with DEL, whoever has it by
-then. There is no owner's token, so whether it is still ours is told by the time that it has left: one that
-was taken later than ours has more.
+then. There is no owner's token, so whether it is still ours is told by the time that it has left.
 """
 
 import random
@@ -33,7 +32,7 @@ class HeldKey:
         self._taken_s = taken_s
 
     def demand(self) -> None:
-        """See `keyfs.store.ring_changes.CommonLock`."""
+        """See `keyfs.store.ring_changes.ForeignLock`."""
         with translated("look at the lock of the key store"):
             if self._is_ours():
                 return
@@ -50,7 +49,8 @@ class HeldKey:
         if before_s - self._asked_s > LIFE_S - SPARE_S:
             return False
         left_s = int(self._client.pttl(self._key)) / 1000
-        return 0 < left_s <= LIFE_S - (before_s - self._taken_s) + SLACK_S
+        least_s = LIFE_S - (time.monotonic() - self._asked_s) - SLACK_S
+        return least_s <= left_s <= LIFE_S - (before_s - self._taken_s) + SLACK_S
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class HeldFile:
     """A lock of the kernel's, which lasts until it is let go of."""
 
     def demand(self) -> None:
-        """See `keyfs.store.ring_changes.CommonLock`: nobody can take it away."""
+        """See `keyfs.store.ring_changes.ForeignLock`: nobody can take it away."""
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""Key stores of layout v2 for tests: in memory, in a directory, in Redis; and rings made by hand."""
+
+from typing import Final
+
+from keyfs.core.rings import Ring, RingKey
+from keyfs.core.secret import Secret
+from keyfs.core.stamps import NANOSECONDS
+from keyfs.layout.v2 import LayoutV2
+from keyfs.layout.v2_names import is_pair
+from keyfs.seal.rings import SignedRings
+from keyfs.seal.signature import Signer
+from keyfs.store.ring_changes import RingMedium
+from keyfs.store.rings import RingStore
+from keyfs.testing.builders import Keys, on_store
+from keyfs.testing.medium import Medium
+from keyfs.testing.memory_store import MemoryStore
+
+SIGNATURE_KEY: Final = bytes(range(33, 65))
+SINCE_NS: Final = 1_795_488_390 * NANOSECONDS  # 2026-11-24T02:46:30
+YEAR_NS: Final = 365 * 86_400 * NANOSECONDS
+
+
+def codec(*keys: bytes) -> SignedRings:
+    """Signs under the first of *keys*, `SIGNATURE_KEY` if there is none."""
+    signers = [Signer(Secret(key)) for key in keys or (SIGNATURE_KEY,)]
+    return SignedRings(lambda: signers)
+
+
+def ring_store(medium: RingMedium, *keys: bytes) -> RingStore:
+    """What is in the rings on *medium*, which `codec` verifies."""
+    return RingStore(medium, codec(*keys), is_pair)
+
+
+def rings_in_memory(medium: Medium) -> Keys:
+    """The key store of layout v2 on *medium*, listed."""
+    return rings_on(MemoryStore(medium))
+
+
+def rings_on(medium: RingMedium) -> Keys:
+    """The key store of layout v2 on *medium*, listed."""
+    return on_store(ring_store(medium), layout=LayoutV2())
+
+
+def ring_key(seqnum: int, state: int = 1) -> RingKey:
+    """A version without material."""
+    return RingKey(seqnum, state, SINCE_NS, SINCE_NS + YEAR_NS, ())
+
+
+def put_ring(medium: Medium, path: str, ring: Ring) -> None:
+    """Write a ring as Acra does."""
+    medium.put(f"{path}.keyring", codec().seal(path, ring, SINCE_NS))
+
+
+def ring_at(medium: Medium, path: str) -> Ring:
+    """The ring that is there, verified."""
+    return codec().open(path, medium.blobs[f"{path}.keyring"].data)
