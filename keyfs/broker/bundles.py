@@ -52,15 +52,16 @@ def write_bundle(bundle: Bundle, lock: Lock, form: Format) -> tuple[bytes, dict[
 
 
 def _acra_payload(bundle: Bundle, form: Format) -> tuple[Secret, dict[str, str]]:
-    is_v2 = form is Format.ACRA_V2
-    rings, records = [], []
-    if is_v2:
+    """What is to be sealed, and what is not in it."""
+    if form is Format.ACRA_V2:
         rings, left_out = v2_bundles.to_rings(bundle)
+        if rings:
+            return encode_rings(rings), left_out
     else:
         records, left_out = v1_bundles.to_records(bundle)
-    if not rings and not records:
-        raise InvalidSettings("none of these keys can be in a bundle of Acra's: leave out --format acra")
-    return encode_rings(rings) if is_v2 else Secret(gob.encode(records)), left_out
+        if records:
+            return Secret(gob.encode(records)), left_out
+    raise InvalidSettings("none of these keys can be in a bundle of Acra's: leave out --format acra")
 
 
 def _sealed(payload: Secret, lock: Lock, form: Format, bundle: Bundle) -> bytes:
