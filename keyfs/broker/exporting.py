@@ -8,12 +8,19 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.errors import InsecurePermissions, KeyfsError, KeyNotFound, MaterialCorrupt, UnsealFailed
+from keyfs.errors import (
+    InsecurePermissions,
+    KeyfsError,
+    KeyNotFound,
+    MaterialCorrupt,
+    RingInvalid,
+    UnsealFailed,
+)
 from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.layout.v1_bundles import stamp_of_public
 
 ROUNDS: Final = 10  # a key store that is rotated faster than it is read is no reason to go on for ever
-_OF_ONE_HALF: Final = (InsecurePermissions, MaterialCorrupt, UnsealFailed)
+_OF_ONE_HALF: Final = (InsecurePermissions, MaterialCorrupt, RingInvalid, UnsealFailed)
 _TOLD_NS: Final = 1 << 63  # a time beyond is none
 
 Progress = Callable[[int, int], None]
@@ -101,6 +108,9 @@ def _version(keys: KeyStore, ring: KeyRing, version: KeyVersion, failed: Failure
         _told(version.retired_ns),
         halves[Half.SECRET],
         halves[Half.PUBLIC],
+        version.number,
+        version.state,
+        _told(version.until_ns),
     )
 
 

@@ -15,7 +15,7 @@ from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.errors import KeyNotFound, RotationConflict
 from keyfs.layout.base import KeyRing, KeyVersion, Part
-from keyfs.layout.restoring import Restored
+from keyfs.layout.restoring import Restored, is_switched
 
 
 class Action(Enum):
@@ -51,6 +51,7 @@ class Present:
 
     def __init__(self, keys: KeyStore, ref: KeyRef, ring: KeyRing | None) -> None:
         self.ring = ring or KeyRing(ref, ())
+        self.is_switched = is_switched(keys.layout, ref)
         self.by_name = {part.name: version for version in self.ring.versions for part in _parts(version)}
         keys.reader.prefetch([part for version in self.ring.versions for part in _parts(version)])
         try:
@@ -86,7 +87,7 @@ def plan_key(present: Present, ref: KeyRef, items: Collection[Restored]) -> list
         _step(present, tuple(group), (fingerprint_of(ref, group[0].version), found[name], others))
         for name, group in groups.items()
     ]
-    continues = ref.purpose.own is not None and any(_is_there(step, present) for step in steps[:-1])
+    continues = not present.is_switched and any(_is_there(step, present) for step in steps[:-1])
     return [_continued(step, present) if continues else step for step in steps]
 
 
@@ -127,10 +128,9 @@ def _retired_step(present: Present, items: tuple[Restored, ...], facts: tuple[by
 
 
 def _continued(step: Step, present: Present) -> Step:
-    """Own purposes: where what is current is in the backup, what comes after it there is no conflict.
+    """Where nothing is switched, and what is current is in the backup, what comes after it is no conflict.
 
-    Nothing is switched in that layout: the newest version is current, so an import that was stopped leaves an
-    older one current for a while.
+    There the newest version is current: an import that was stopped leaves an older one current for a while.
     """
     is_free = not any(item.name in present.by_name for item in step.items)
     if step.action is Action.CONFLICT and step.version.is_current and is_free:

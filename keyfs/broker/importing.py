@@ -4,7 +4,7 @@ Retired versions are written first, so that no key is current before its history
 goes on where it was. What is wrong with one key keeps no other from being imported.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
@@ -26,12 +26,13 @@ from keyfs.errors import (
     KeyNotFound,
     MaterialCorrupt,
     OperationRefused,
+    RingInvalid,
     RotationConflict,
     StoreUnavailable,
     UnsealFailed,
 )
 from keyfs.layout.base import KeyRing
-from keyfs.layout.restoring import Restored, restored
+from keyfs.layout.restoring import Restored, is_switched, restored
 from keyfs.store.base import Replacement
 
 _OF_ONE_KEY: Final = (
@@ -41,6 +42,7 @@ _OF_ONE_KEY: Final = (
     KeyExists,
     MaterialCorrupt,
     OperationRefused,
+    RingInvalid,
     RotationConflict,
     UnsealFailed,
 )
@@ -173,9 +175,8 @@ class _KeyImport:
         """Write what is missing. The plan is made again with the lock held: others may have been faster."""
         with self._keys.lock(self._ref), self._keys.being_written(self._ref):
             steps = self.decided(anew=True)
-            for step in steps:
-                if step.action is Action.ADD and step.missing:
-                    self._switch(step.missing, {})  # both halves at once: a layout may keep them in one blob
+            for items in self._batches(step.missing for step in steps if step.action is Action.ADD):
+                self._switch(items, {})
             last = steps[-1]
             is_done = last.action is not Action.SUPERSEDE or self._took_its_place(steps)
             before = identity(self._keys.relist(self._ref, [item.name for item in self._items]))
@@ -187,6 +188,13 @@ class _KeyImport:
         self._verify(steps)
         return steps
 
+    def _batches(self, added: Iterable[Sequence[Restored]]) -> list[Sequence[Restored]]:
+        """What is switched together: all of a key where it lies in one blob, else version by version."""
+        batches = [items for items in added if items]
+        if is_switched(self._keys.layout, self._ref) or not batches:
+            return batches
+        return [[item for items in batches for item in items]]
+
     def _took_its_place(self, steps: list[Step]) -> bool:
         """Whether the new version could take the place of one that has its name in the history already.
 
@@ -195,7 +203,7 @@ class _KeyImport:
         former = next((step for step in steps if step.is_current_there), None)
         ring = self._keys.ring(self._ref)
         current, items = ring.current, steps[-1].items
-        if former is None or current is None:
+        if former is None or current is None or not is_switched(self._keys.layout, self._ref):
             return False
         archives = {item.half: item.name for item in former.items}
         parts = {Half.SECRET: current.secret, Half.PUBLIC: current.public}

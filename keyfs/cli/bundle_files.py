@@ -14,7 +14,7 @@ import click
 from keyfs.core.bundles import SIZE_MAX
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidSettings, KeyExists, MaterialCorrupt
-from keyfs.seal.bundles import Lock, is_under_passphrase, new_key
+from keyfs.seal.bundles import Format, Lock, is_under_passphrase, new_key
 from keyfs.store.files import NO_LINKS, sync_directory, write_new
 from keyfs.store.os_errors import translated
 
@@ -81,7 +81,7 @@ def lock_for_reading(data: bytes, bundle: Path, key_file: str | None, passphrase
     return Lock(Secret(content))
 
 
-def lock_for_writing(key_file: str | None, passphrase_from: str | None) -> Lock:
+def lock_for_writing(key_file: str | None, passphrase_from: str | None, form: Format) -> Lock:
     """A fresh key, or the passphrase, which is asked for twice.
 
     Raises:
@@ -91,7 +91,7 @@ def lock_for_writing(key_file: str | None, passphrase_from: str | None) -> Lock:
     _demand_one(key_file, passphrase_from)
     if passphrase_from:
         return Lock(passphrase(passphrase_from, is_new=True), is_passphrase=True)
-    return Lock(new_key())
+    return Lock(new_key(form))
 
 
 def passphrase(source: str, *, is_new: bool = False) -> Secret:

@@ -37,7 +37,7 @@ from keyfs.core.bundles import Bundle
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.custody import raise_guards
-from keyfs.errors import KeyfsError, KeyNotFound, LayoutUnsupported
+from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.logs import event
 from keyfs.seal.bundles import Format, Lock, recognise
 
@@ -87,10 +87,10 @@ def export(
     path = Path(bundle)
     key_path = None if passphrase_from else key_file_of(path, key_file)
     demand_free(path, key_path, force=force)
-    lock = lock_for_writing(key_file, passphrase_from)
     keys, _ = open_whole(others)
     with closing(keys):
-        chosen = Format.KEYFS if form == "keyfs" else _acra_format(keys)
+        chosen = Format.KEYFS if form == "keyfs" else Format(f"acra-{keys.layout.name}")
+        lock = lock_for_writing(key_file, passphrase_from, chosen)
         gathered = _gathered(keys, others["selected"])
         made = as_bundle(keys, gathered)
         sealed, left_out = write_bundle(made, lock, chosen)
@@ -108,17 +108,6 @@ def export(
     }
     _tell({**facts, **counts}, gathered, left_out, as_json=others["as_json"])
     return _outcome(gathered, is_all=chosen is Format.KEYFS or left_out.keys() <= keys.index.strays.keys())
-
-
-def _acra_format(keys: KeyStore) -> Format:
-    """The one of Acra's formats that fits the layout.
-
-    Raises:
-        LayoutUnsupported: that of v2 is not written yet.
-    """
-    if keys.layout.name != "v1":
-        raise LayoutUnsupported(f"a bundle of Acra's layout {keys.layout.name} cannot be written yet")
-    return Format.ACRA_V1
 
 
 def _gathered(keys: KeyStore, selected: Collection[str]) -> Gathered:

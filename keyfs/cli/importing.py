@@ -71,7 +71,7 @@ def import_keys(
 ) -> int:
     """Bring every version of a backup into a key store that has not got it, history and order included.
 
-    Reads bundles of keyfs and of Acra (v1). Can be stopped and run again. What is there already is left as it
+    Reads bundles of keyfs and of Acra. Can be stopped and run again. What is there already is left as it
     is; a different key in its place is never overwritten.
     """
     logs.configure(others["log_level"], "stderr")

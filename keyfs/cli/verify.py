@@ -54,7 +54,7 @@ def verify(
     as_json: bool,
     **others: Any,  # noqa: ANN401 - the options that all commands have, named below
 ) -> int:
-    """Open a bundle, of keyfs or of Acra (v1), and prove every key in it: its form, and that halves match.
+    """Open a bundle, of keyfs or of Acra, and prove every key in it: its form, and that halves match.
 
     Exit 1 if something is wrong; with --store also if that has a version that the bundle has not.
     """

@@ -3,19 +3,21 @@
 A version that comes from a key store of the same layout gets its own name again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from keyfs.core.bundles import BundledKey, BundledVersion
 from keyfs.core.names import Half, KeyRef
+from keyfs.core.rings import SEQNUM_LIMIT, half_name
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, is_stamp, parse_stamp
-from keyfs.errors import LayoutUnsupported, MaterialCorrupt
+from keyfs.errors import LayoutUnsupported, MaterialCorrupt, OperationRefused
 from keyfs.layout.base import Layout
 from keyfs.layout.own import MODE as OWN_MODE
 from keyfs.layout.v1 import PRIVATE_MODE, PUBLIC_MODE, PUBLIC_STAMP_DELAY_NS
 from keyfs.layout.v1_names import history_directory, public_name, secret_name
+from keyfs.layout.v2_names import ring_name_of
 from keyfs.store.base import ANNEX
 
 LAYOUT: Final = "v1"
@@ -38,11 +40,14 @@ def restored(layout: Layout, key: BundledKey) -> list[Restored]:
 
     Raises:
         MaterialCorrupt: a version has no place there: its id is none, or it is there twice.
+        OperationRefused: the layout has no such keys.
         LayoutUnsupported: nothing can be restored into this layout.
     """
-    if layout.name != LAYOUT:
+    if key.ref.purpose not in layout.purposes and key.ref.purpose.own is None:
+        raise OperationRefused(f"{key.ref}: there are no keys of this kind in layout {layout.name}")
+    place = _own_names if key.ref.purpose.own is not None else _PLACES.get(layout.name)
+    if place is None:
         raise LayoutUnsupported(f"a backup cannot be restored into a key store of layout {layout.name} yet")
-    place = _own_names if key.ref.purpose.own is not None else _v1_names
     found = [item for names in place(key) for item in names]
     if len({item.name for item in found}) != len(found):
         raise MaterialCorrupt(f"{key.ref}: two versions of the backup would have one name")
@@ -51,6 +56,25 @@ def restored(layout: Layout, key: BundledKey) -> list[Restored]:
         if not any((slot.ref, slot.half) == (key.ref, item.half) for slot in slots):
             raise MaterialCorrupt(f"{key.ref}: there is no version {item.version.id} in layout {layout.name}")
     return found
+
+
+def is_switched(layout: Layout, ref: KeyRef) -> bool:
+    """Whether what is current has a name of its own, which the next version takes; else the newest is it."""
+    return layout.name == LAYOUT and ref.purpose.own is None
+
+
+def numbered(key: BundledKey) -> list[tuple[BundledVersion, int]]:
+    """The versions with their numbers in layout v2: those that they had, or 1, 2, … in their order.
+
+    Raises:
+        MaterialCorrupt: one is no number.
+    """
+    if not all(version.number for version in key.versions):
+        return list(zip(key.versions, range(1, len(key.versions) + 1), strict=True))
+    texts = [version.number for version in key.versions]
+    if not all(text.isascii() and text.isdecimal() and 0 < int(text) <= SEQNUM_LIMIT for text in texts):
+        raise MaterialCorrupt(f"{key.ref}: a version has no number that layout v2 knows")
+    return [(version, int(text)) for version, text in zip(key.versions, texts, strict=True)]
 
 
 def v1_names(key: BundledKey) -> list[Restored]:
@@ -104,3 +128,34 @@ def _own_names(key: BundledKey) -> Iterator[list[Restored]]:
             raise MaterialCorrupt(f"{key.ref}: nobody knows when version {version.id} became current")
         name = f"{ANNEX}{key.ref}/{format_stamp(created_ns)}"
         yield [Restored(version, Half.SECRET, version.secret, name, OWN_MODE, created_ns)]
+
+
+def _v2_names(key: BundledKey) -> Iterator[list[Restored]]:
+    """Each under its number. The newest one becomes current: one that never was cannot be restored so."""
+    numbers = numbered(key)
+    current = next((number for version, number in numbers if version.is_current), None)
+    if current is not None and current != max(number for _, number in numbers):
+        raise MaterialCorrupt(
+            f"{key.ref}: there is a version that came after the current one and never was it"
+        )
+    last_ns = 0
+    for version, number in numbers:
+        created = version.created_ns if version.created_ns is not None else last_ns
+        last_ns = version.retired_ns or created
+        yield [
+            Restored(
+                version,
+                half,
+                material,
+                half_name(ring_name_of(key.ref), number, is_public=half is Half.PUBLIC),
+                PUBLIC_MODE if half is Half.PUBLIC else PRIVATE_MODE,
+                created,
+            )
+            for half, material in version.halves()
+        ]
+
+
+_PLACES: Final[dict[str, Callable[[BundledKey], Iterator[list[Restored]]]]] = {
+    LAYOUT: _v1_names,
+    "v2": _v2_names,
+}

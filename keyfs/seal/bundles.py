@@ -15,6 +15,7 @@ from typing import Final
 
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidSettings, MaterialCorrupt, UnsealFailed
+from keyfs.seal.exports import new_secret, open_export, seal_export
 from keyfs.seal.registry import open_passphrase_sealer, open_sealer
 
 KEY_SIZE: Final = 32
@@ -41,9 +42,9 @@ class Lock:
     is_passphrase: bool = False
 
 
-def new_key() -> Secret:
-    """A fresh key for one bundle."""
-    return Secret(secrets.token_bytes(KEY_SIZE))
+def new_key(form: Format) -> Secret:
+    """The content of the key file of a new bundle of this format."""
+    return new_secret() if form is Format.ACRA_V2 else Secret(secrets.token_bytes(KEY_SIZE))
 
 
 def recognise(data: bytes) -> Format:
@@ -73,16 +74,18 @@ def is_under_passphrase(data: bytes) -> bool:
     return data.startswith(_UNDER_PASSPHRASE)
 
 
-def seal_bundle(payload: Secret, lock: Lock, form: Format) -> bytes:
-    """The bundle, in the form of keyfs or of Acra v1.
+def seal_bundle(payload: Secret, lock: Lock, form: Format, now_ns: int) -> bytes:
+    """The bundle, in the form of keyfs or of Acra, made at this time.
 
     Raises:
         InvalidSettings: Acra knows no passphrases.
         InvalidMaterial: an empty passphrase.
     """
-    if form is Format.ACRA_V1:
+    if form is not Format.KEYFS:
         if lock.is_passphrase:
-            raise InvalidSettings("Acra opens no bundle with a passphrase: leave out --passphrase")
+            raise InvalidSettings("Acra opens no bundle with a passphrase: leave out --passphrase-from")
+        if form is Format.ACRA_V2:
+            return seal_export(payload, lock.material, now_ns)
         return open_sealer(lock.material).seal(payload, b"")
     if lock.is_passphrase:
         sealed = open_passphrase_sealer(lock.material).seal(payload, _UNDER_PASSPHRASE)
@@ -91,7 +94,7 @@ def seal_bundle(payload: Secret, lock: Lock, form: Format) -> bytes:
 
 
 def open_bundle(data: bytes, lock: Lock) -> Secret:
-    """What is inside a bundle of keyfs or of Acra v1.
+    """What is inside a bundle of keyfs or of Acra.
 
     Raises:
         InvalidSettings: it wants a passphrase and got a key, or the other way; or the key is none.
@@ -99,6 +102,8 @@ def open_bundle(data: bytes, lock: Lock) -> Secret:
         MaterialCorrupt: as `recognise`.
     """
     form = recognise(data)
+    if form is Format.ACRA_V2 and not lock.is_passphrase:
+        return open_export(data, lock.material)
     if lock.is_passphrase != is_under_passphrase(data):
         wanted = (
             "under a passphrase: give --passphrase"

@@ -173,7 +173,7 @@ def test_any_file_is_a_bundle_or_none(data: bytes) -> None:
 
 @given(bundles, st.data())
 def test_no_flipped_bit_of_a_sealed_bundle_goes_unnoticed(bundle: Bundle, data: st.DataObject) -> None:
-    sealed = bytearray(seal_bundle(encode(bundle), KEY, Format.KEYFS))
+    sealed = bytearray(seal_bundle(encode(bundle), KEY, Format.KEYFS, 0))
     sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises((UnsealFailed, MaterialCorrupt, InvalidSettings, LayoutUnsupported)):
         read_bundle(bytes(sealed), KEY)

@@ -1,0 +1,120 @@
+"""Backups of layout v2: to v1 and from it, in a directory and in Redis, in Acra's format too."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bundle_site import LABELS, Site
+from copied_stores import Place
+
+from keyfs import app
+from keyfs.core.names import Half, parse_key_ref
+from keyfs.master.generate import generate as new_master_key
+from keyfs.testing.redis_servers import RedisServer, redis_server
+
+Versions = dict[str, list[tuple[bytes, bytes | None]]]
+ORDERS = [("v1", "v2"), ("v2", "v1"), ("v2", "v2")]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+def new_place(place: Path, name: str, layout: str, uri: str | None = None) -> Place:
+    key = place / f"{name}.master"
+    fd = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(new_master_key(layout))
+    uri = uri or f"dir:{place / name}"
+    app.init_store(uri, layout)
+    return Place(uri, key)
+
+
+def filled(place: Place) -> Place:
+    keys, writer = app.open_keys(app.Access(place.uri, f"file:{place.master_key}"))
+    keys.load()
+    for label in LABELS:
+        ref = parse_key_ref(label)
+        writer.generate(ref)
+        writer.rotate(ref)
+        writer.rotate(ref)
+    keys.close()
+    return place
+
+
+def versions_in(place: Place) -> Versions:
+    """Both halves of every version, oldest first, the current one last."""
+    keys, _ = app.open_keys(app.Access(place.uri, f"file:{place.master_key}"))
+    keys.load()
+    found: Versions = {}
+    for ring in keys.rings():
+        for version in ring.versions:
+            halves = [
+                None if part is None else keys.reader.open(ring.ref, version, half).material.reveal()
+                for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public))
+            ]
+            assert halves[0] is not None
+            found.setdefault(str(ring.ref), []).append((halves[0], halves[1]))
+    keys.close()
+    return found
+
+
+@pytest.mark.parametrize(("source", "target"), ORDERS)
+@pytest.mark.parametrize("medium", ["directory", "redis"])
+def test_a_backup_goes_into_either_layout(
+    source: str, target: str, medium: str, server: RedisServer, tmp_path: Path
+) -> None:
+    server.ask("FLUSHALL")
+    here = Site(filled(new_place(tmp_path, "here", source)), tmp_path / "keys.bundle")
+    uri = server.unix_uri() if medium == "redis" else None
+    there = here.at(new_place(tmp_path, "there", target, uri))
+    assert here.export().code == 0
+    assert here.verify("--store", here.place.uri).code == 0
+    for action in ("add", "equal"):
+        ran = there.restore("--json")
+        assert ran.code == 0, ran.err
+        assert {row["action"] for row in json.loads(ran.out)["versions"]} == {action}
+        assert versions_in(there.place) == versions_in(here.place)
+    assert there.place.check().returncode == 0
+    back = Site(there.place, tmp_path / "back.bundle")
+    again = back.at(new_place(tmp_path, "again", source))
+    assert back.export().code == 0
+    assert back.at(again.place).restore().code == 0
+    assert versions_in(again.place) == versions_in(here.place)
+
+
+def test_numbers_and_times_of_v2_are_kept(tmp_path: Path) -> None:
+    here = Site(filled(new_place(tmp_path, "here", "v2")), tmp_path / "keys.bundle")
+    there = here.at(new_place(tmp_path, "there", "v2"))
+    here.export()
+    there.restore()
+    listed = [site.run("list", "--versions", "--json").out for site in (here, there)]
+    assert listed[0] == listed[1]
+
+
+def test_acras_bundle_of_v2_holds_everything(tmp_path: Path) -> None:
+    here = Site(filled(new_place(tmp_path, "here", "v2")), tmp_path / "keys.bundle")
+    assert here.export("--format", "acra").code == 0
+    assert set(json.loads(here.key.read_bytes())) == {"encryption", "signature"}
+    assert here.verify("--store", here.place.uri).code == 0
+    for layout in ("v2", "v1"):
+        there = here.at(new_place(tmp_path, f"there-{layout}", layout))
+        assert there.restore().code == 0
+        assert versions_in(there.place) == versions_in(here.place)
+
+
+def test_what_is_current_there_is_superseded_and_kept(tmp_path: Path) -> None:
+    here = Site(filled(new_place(tmp_path, "here", "v1")), tmp_path / "keys.bundle")
+    there = here.at(filled(new_place(tmp_path, "there", "v2")))
+    ours, theirs = versions_in(there.place), versions_in(here.place)
+    here.export()
+    assert there.restore().code == 5
+    assert versions_in(there.place) == ours
+    there.restore("--on-conflict", "newer-version")
+    for key, versions in versions_in(there.place).items():
+        assert all(version in versions for version in ours[key])
+        assert versions[-1] in (ours[key][-1], theirs[key][-1])
