@@ -18,9 +18,11 @@ from keyfs.errors import (
 )
 from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.layout.v1_bundles import stamp_of_public
+from keyfs.layout.v2 import STATES
 
 ROUNDS: Final = 10  # a key store that is rotated faster than it is read is no reason to go on for ever
 _OF_ONE_HALF: Final = (InsecurePermissions, MaterialCorrupt, RingInvalid, UnsealFailed)
+_NUMBERS: Final = {state: number for number, state in STATES.items()}  # Acra's, of states
 _TOLD_NS: Final = 1 << 63  # a time beyond is none
 
 Progress = Callable[[int, int], None]
@@ -109,7 +111,7 @@ def _version(keys: KeyStore, ring: KeyRing, version: KeyVersion, failed: Failure
         halves[Half.SECRET],
         halves[Half.PUBLIC],
         version.number,
-        version.state,
+        None if version.state is None else _NUMBERS[version.state],
         _told(version.until_ns),
     )
 
