@@ -14,7 +14,7 @@ import pytest
 from ring_reader import MARK, ReadRing, read_ring
 
 from keyfs.cli.exitcodes import EXIT_CODES
-from keyfs.errors import KeyExpired, KeyRevoked
+from keyfs.errors import KeyDestroyed, KeyExpired, KeyRevoked
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.redis_servers import RedisServer, redis_server
 
@@ -184,7 +184,7 @@ def test_a_destroyed_version_is_a_tombstone(site: Site) -> None:
     site.keyfs("destroy", "--yes", "--force", "storage/alice/1")
     ring = site.ring("client/alice/storage")
     assert [(key.seqnum, key.state, key.plain is None) for key in ring.keys] == [(1, 6, True), (2, 1, False)]
-    site.keyfs("read", "storage/alice/1", code=4)
+    site.keyfs("read", "storage/alice/1", code=EXIT_CODES[KeyDestroyed])
     site.keyfs("destroy", "--yes", "storage/alice/2", code=12)
 
 
