@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from hypothesis.strategies import DataObject, data, sampled_from
 from page_kernel import Opened, PageKernel, bytes_of
 
+from keyfs.broker.broker import Standing
 from keyfs.fs import pages
 from keyfs.fs.pages import Admission, Pages
 
@@ -137,10 +138,16 @@ def keeps_without(*fields: str) -> Callable[[Any, bytes], bool]:
     return keeps
 
 
+def standing_always(pages_of: Pages, inode: int) -> Standing | None:
+    file = pages_of._files.get(inode)
+    return None if file is None else file.standing
+
+
 MUTANTS: dict[str, tuple[object, str, object]] = {
     "pages stay whatever was there": (Pages, "admit", always_keep(Pages.admit)),
     "an open proves itself": (Pages, "admit", proving(Pages.admit)),
     "readers of another version do not count": (pages._File, "keeps", keeps_without("readers")),
+    "what was not proved stands": (Pages, "standing", standing_always),
     "writers do not count": (pages._File, "keeps", keeps_without("writers")),
 }
 
