@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from keyfs.core.secret import Secret
-from keyfs.errors import InvalidSettings, MaterialCorrupt, UnsealFailed
+from keyfs.errors import InvalidSettings, LayoutUnsupported, MaterialCorrupt, UnsealFailed
 from keyfs.seal.exports import new_secret, open_export, seal_export
 from keyfs.seal.registry import open_passphrase_sealer, open_sealer
 
@@ -51,12 +51,13 @@ def recognise(data: bytes) -> Format:
     """Which format a file has, told from its first bytes.
 
     Raises:
+        LayoutUnsupported: that of a later keyfs.
         MaterialCorrupt: none that is known; or what acra-backup leaves instead of a backup.
     """
     if data.startswith((_UNDER_KEY, _UNDER_PASSPHRASE)):
         return Format.KEYFS
     if data.startswith(_LATER):
-        raise MaterialCorrupt("it is a bundle of a later keyfs: use that to read it")
+        raise LayoutUnsupported("it is a bundle of a later keyfs: use that to read it")
     if not data.strip(b"\0"):
         raise MaterialCorrupt(
             f"it holds {len(data)} zero bytes and no backup: acra-backup wipes what it should write and "

@@ -171,7 +171,28 @@ def store_invalid(store: LiveStore) -> tuple[int, str]:
 
 
 def layout_unsupported(store: LiveStore) -> tuple[int, str]:
-    return refused(store, "init", "--store", store.root.with_name("new"), "--layout", "v2")
+    bundle = store.root.with_name("later.bundle")
+    bundle.write_bytes(b"keyfs bundle 2 under a key\n")
+    bundle.with_name("later.bundle.key").write_bytes(b"k" * 32)
+    return refused(store, "verify", bundle)
+
+
+def ring_invalid(store: LiveStore) -> tuple[int, str]:
+    root = layout_v2(store)
+    key = keyfs("master-key", "generate", "--layout", "v2", environment={}).out.decode()
+    environment = store.environment | {"KEYFS_STORE": str(root), "KEYFS_MASTER_KEY": "env:V2", "V2": key}
+    assert keyfs("generate", LABEL, environment=environment).code == 0
+    ring = root / "client/alice/storage-sym.keyring"
+    ring.write_bytes(ring.read_bytes()[:-1] + b"?")
+    return refused(store, "read", LABEL, KEYFS_STORE=str(root), KEYFS_MASTER_KEY="env:V2", V2=key)
+
+
+def layout_v2(store: LiveStore) -> Path:
+    """A new, empty key store of that layout."""
+    root = store.root.with_name("second")
+    made = keyfs("init", "--store", root, "--layout", "v2", environment=store.environment)
+    assert made.code == 0, made
+    return root
 
 
 def mount_failed(store: LiveStore) -> tuple[int, str]:
@@ -202,8 +223,9 @@ def elsewhere(store: LiveStore, prepare: str) -> tuple[int, str]:
 
 
 def access_denied(store: LiveStore) -> tuple[int, str]:
-    """An ordinary user who owns the store, but not the place of the lock beside it."""
-    return said_by(beside_nobody(store.root.parent, f"chown 0:0 keys.keyfs; keyfs rotate {LABEL}"))
+    """An ordinary user who owns the store, but not the place of the lock beside it, nor of the states."""
+    rotate = f"keyfs rotate --log-level error {LABEL}"
+    return said_by(beside_nobody(store.root.parent, f"chown 0:0 keys.keyfs; {rotate}"))
 
 
 def read_only(store: LiveStore) -> tuple[int, str]:
@@ -243,7 +265,8 @@ PROVOKED: dict[type[errors.KeyfsError], tuple[Provoke, str]] = {
     errors.StoreFull: (store_full, "No space left on device"),
     errors.StoreUnavailable: (store_unavailable, "keys.keyfs): Not a directory"),
     errors.StoreInvalid: (store_invalid, "is not a directory"),
-    errors.LayoutUnsupported: (layout_unsupported, "use --layout v1"),
+    errors.RingInvalid: (ring_invalid, "storage-sym.keyring"),
+    errors.LayoutUnsupported: (layout_unsupported, "a later keyfs"),
     errors.MountFailed: (mount_failed, "run mkdir -p "),
     errors.NotMounted: (not_mounted, "see keyfs status"),
 }

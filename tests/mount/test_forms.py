@@ -159,7 +159,8 @@ def test_without_the_option_there_are_none(tmp_path: Path, fuse_required: None) 
 
 def test_attributes_as_getfattr_sees_them(shown: LiveStore) -> None:
     current = shown.mountpoint / "storage-sym/alice/current"
-    assert sorted(os.listxattr(current)) == [f"user.keyfs.{name}" for name in ("created", "state", "version")]
+    shown_names = ("created", "key_state", "state", "version")
+    assert sorted(os.listxattr(current)) == [f"user.keyfs.{name}" for name in shown_names]
     with pytest.raises(OSError, match="No data available"):
         os.getxattr(current, "user.keyfs.fingerprint")
     with pytest.raises(OSError, match="Operation not supported"):

@@ -124,7 +124,7 @@ def test_a_later_format_is_told_from_damage() -> None:
     data = msgspec.msgpack.encode({"format": 2, "all": "else"})
     with pytest.raises(LayoutUnsupported, match="a later keyfs wrote it"):
         decode(Secret(data))
-    with pytest.raises(MaterialCorrupt, match="later keyfs"):
+    with pytest.raises(LayoutUnsupported, match="later keyfs"):
         recognise(b"keyfs bundle 2 under a key\nxyz")
 
 
