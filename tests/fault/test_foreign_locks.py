@@ -92,14 +92,20 @@ def shared() -> Iterator[RedisServer]:
         yield server
 
 
+OPENED: list[RedisStore] = []
+
+
 @pytest.fixture
-def server(shared: RedisServer) -> RedisServer:
+def server(shared: RedisServer) -> Iterator[RedisServer]:
     shared.admin.flushall()
-    return shared
+    yield shared
+    while OPENED:
+        OPENED.pop().close()
 
 
 def rings_in(server: RedisServer) -> Keys:
-    return rings_on(RedisStore(*parse_redis_uri(server.unix_uri("ring"), {})))
+    OPENED.append(RedisStore(*parse_redis_uri(server.unix_uri("ring"), {})))
+    return rings_on(OPENED[-1])
 
 
 def test_a_change_holds_the_key_that_acra_sets(server: RedisServer) -> None:
