@@ -11,11 +11,14 @@ from typing import Final
 
 import click
 
-from keyfs.core.bundles import SIZE_MAX
+from keyfs.broker.bundle_check import demand_keys
+from keyfs.broker.bundles import read_bundle
+from keyfs.cli.options import own_purposes
+from keyfs.core.bundles import SIZE_MAX, Bundle
 from keyfs.core.secret import Secret
 from keyfs.errors import InvalidSettings, KeyExists, MaterialCorrupt
 from keyfs.seal.bundles import Format, Lock, is_under_passphrase, new_key
-from keyfs.store.files import NO_LINKS, sync_directory, write_new
+from keyfs.store.files import publish, sync_directory, write_new
 from keyfs.store.os_errors import translated
 
 MODE: Final = 0o600
@@ -62,6 +65,19 @@ def read_bundle_file(path: Path) -> bytes:
     if len(data) > SIZE_MAX + _LARGER:
         raise MaterialCorrupt(f"{path} is no bundle: it has more than {SIZE_MAX >> 20} MiB")
     return data
+
+
+def open_bundle_file(path: Path, key_file: str | None, passphrase_from: str | None) -> tuple[Format, Bundle]:
+    """What a bundle is, and the backup in it, which has keys.
+
+    Raises:
+        KeyfsError: as `read_bundle_file`, `lock_for_reading`, `read_bundle` and `demand_keys`.
+    """
+    data = read_bundle_file(path)
+    lock = lock_for_reading(data, path, key_file, passphrase_from)
+    form, backup = read_bundle(data, lock, own_purposes())
+    demand_keys(backup)
+    return form, backup
 
 
 def lock_for_reading(data: bytes, bundle: Path, key_file: str | None, passphrase_from: str | None) -> Lock:
@@ -182,19 +198,10 @@ def _publish(new: Path, path: Path, data: bytes, *, force: bool) -> None:
             if force:
                 new.replace(path)
             else:
-                _link(new, path, data)
+                publish(new, path, data)
         except FileExistsError:
             raise _taken(path) from None
         sync_directory(path.parent)
-
-
-def _link(new: Path, path: Path, data: bytes) -> None:
-    try:
-        os.link(new, path, follow_symlinks=False)
-    except OSError as exc:
-        if exc.errno not in NO_LINKS:
-            raise
-        write_new(path, data, MODE, time.time_ns(), None)
 
 
 def _taken(path: Path) -> KeyExists:

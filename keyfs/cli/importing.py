@@ -11,12 +11,10 @@ import click
 
 from keyfs import logs
 from keyfs.broker.audit import leave_line
-from keyfs.broker.bundle_check import demand_keys
-from keyfs.broker.bundles import read_bundle
 from keyfs.broker.import_plan import Action
 from keyfs.broker.importing import ImportReport, OnConflict, Row, Target, import_bundle
 from keyfs.broker.keystore import KeyStore
-from keyfs.cli.bundle_files import key_file_option, lock_for_reading, passphrase_option, read_bundle_file
+from keyfs.cli.bundle_files import key_file_option, open_bundle_file, passphrase_option
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.export import bundle_option
 from keyfs.cli.options import (
@@ -24,7 +22,6 @@ from keyfs.cli.options import (
     json_option,
     log_level_option,
     master_key_option,
-    own_purposes,
     store_option,
     wait_option,
 )
@@ -76,10 +73,7 @@ def import_keys(
     """
     logs.configure(others["log_level"], "stderr")
     raise_guards()
-    data = read_bundle_file(Path(bundle))
-    lock = lock_for_reading(data, Path(bundle), key_file, passphrase_from)
-    form, backup = read_bundle(data, lock, own_purposes())
-    demand_keys(backup)
+    form, backup = open_bundle_file(Path(bundle), key_file, passphrase_from)
     keys, writer = open_whole(others)
     with closing(keys):
         with progress_bar("importing keys") as progress:

@@ -11,7 +11,7 @@ import click
 from keyfs.errors import InvalidSettings, KeyExists
 from keyfs.master.wrapped import Ciphertext
 from keyfs.store.base import Store
-from keyfs.store.files import NO_LINKS, sync_directory, write_new
+from keyfs.store.files import publish, sync_directory, write_new
 from keyfs.store.os_errors import translated
 
 _MODE: Final = 0o600
@@ -70,27 +70,12 @@ def _keep_in_file(place: Ciphertext, data: bytes) -> None:
     with translated(f"write {path}"):
         try:
             write_new(new, data, _MODE, time.time_ns(), None)
-            _publish(new, path, data)
+            publish(new, path, data)
         except FileExistsError:
             raise _taken(place) from None
         finally:
             new.unlink(missing_ok=True)
         sync_directory(path.parent)
-
-
-def _publish(new: Path, path: Path, data: bytes) -> None:
-    """Give the file its name, in one step where the medium has hard links.
-
-    Raises:
-        FileExistsError: *path* is there; it is left as it is.
-        OSError: as link(2), write(2).
-    """
-    try:
-        os.link(new, path, follow_symlinks=False)
-    except OSError as exc:
-        if exc.errno not in NO_LINKS:
-            raise
-        write_new(path, data, _MODE, time.time_ns(), None)
 
 
 def _taken(place: Ciphertext) -> KeyExists:

@@ -10,17 +10,15 @@ import click
 from click.core import ParameterSource
 
 from keyfs import logs
-from keyfs.broker.bundle_check import Fault, check_bundle, compare, demand_keys
-from keyfs.broker.bundles import read_bundle
+from keyfs.broker.bundle_check import Fault, check_bundle, compare
 from keyfs.broker.exporting import as_bundle, gather
-from keyfs.cli.bundle_files import key_file_option, lock_for_reading, passphrase_option, read_bundle_file
+from keyfs.cli.bundle_files import key_file_option, open_bundle_file, passphrase_option
 from keyfs.cli.exitcodes import FINDINGS, OK
 from keyfs.cli.options import (
     config_option,
     json_option,
     log_level_option,
     master_key_option,
-    own_purposes,
     wait_option,
 )
 from keyfs.cli.progress import progress_bar
@@ -60,10 +58,7 @@ def verify(
     """
     logs.configure(others["log_level"], "stderr")
     raise_guards()
-    data = read_bundle_file(Path(bundle))
-    lock = lock_for_reading(data, Path(bundle), key_file, passphrase_from)
-    form, backup = read_bundle(data, lock, own_purposes())
-    demand_keys(backup)
+    form, backup = open_bundle_file(Path(bundle), key_file, passphrase_from)
     with progress_bar("proving keys") as progress:
         faults = check_bundle(backup, progress)
     is_asked = click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE

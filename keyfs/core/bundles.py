@@ -194,7 +194,7 @@ def _own_purpose(name: str, own: dict[tuple[str, bool], Purpose], *, is_global: 
 def _from_secret(value: object) -> memoryview:
     if isinstance(value, Secret):
         return value.view()
-    raise NotImplementedError
+    raise TypeError("key material is a Secret")
 
 
 def _to_secret(kind: type, value: object) -> Secret:

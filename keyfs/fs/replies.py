@@ -9,13 +9,12 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import trio
 from pyfuse3 import FUSEError
 
 from keyfs import errors
-from keyfs.broker.broker import KeyBroker
 from keyfs.logs import event
 
 P = ParamSpec("P")
@@ -67,14 +66,6 @@ _QUIET: Final = frozenset(
 _log = logging.getLogger(__name__)
 
 
-class Looks(Protocol):
-    """What makes it possible to look for changes before an answer."""
-
-    @property
-    def broker(self) -> KeyBroker:
-        """Who knows of them."""
-
-
 def replies(within_s: float | None, *, looks: bool = False) -> Callable[[Handler[P, T]], Handler[P, T]]:
     """Answer within the time given: a `KeyfsError` by table, lateness ETIMEDOUT, a bug of ours EIO.
 
@@ -90,7 +81,7 @@ def replies(within_s: float | None, *, looks: bool = False) -> Callable[[Handler
         async def answering(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
                 if looks:
-                    operations: Any = args[0]  # one that `Looks`; no cast, which every request would pay for
+                    operations: Any = args[0]  # a `Refusals`; no cast, which every request would pay for
                     if operations.broker.has_news():
                         await operations.broker.fresh()  # which has a deadline
                 if within_s is None:

@@ -170,6 +170,22 @@ def link(path: Path, target: Path) -> bool:
     return True
 
 
+def publish(new: Path, path: Path, data: bytes) -> None:
+    """Let *path* name the finished file *new*, which holds *data*, in one step where there are hard links.
+
+    Raises:
+        FileExistsError: *path* is there; it is left as it is.
+        OSError: as link(2), write(2).
+    """
+    try:
+        os.link(new, path, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in NO_LINKS:
+            raise
+        facts = new.stat()
+        write_new(path, data, stat.S_IMODE(facts.st_mode), facts.st_mtime_ns, None)
+
+
 def exchange(path: Path, other: Path) -> bool:
     """Let two files change places, in one step (renameat2(2)); False where that cannot be done.
 

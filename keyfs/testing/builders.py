@@ -1,6 +1,8 @@
 """A whole key store in memory for tests: real layout, real sealer, a clock that the test sets."""
 # ruff: noqa: S101 - tests state what holds by asserting it
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,6 +114,15 @@ def on_store(
     keys = KeyStore(faulty, layout or LayoutV1(legacy=legacy), Protections.under(sealer))
     keys.load()
     return Keys(faulty, keys, RingWriter(keys, clock), clock, sealer)
+
+
+@contextmanager
+def watched(medium: Medium) -> Iterator[Keys]:
+    """The key store on *medium* as a mount has it: changes by others are heard of."""
+    made = in_memory(medium)
+    with closing(made.keys):
+        made.keys.watch()
+        yield made
 
 
 def full_medium() -> Medium:

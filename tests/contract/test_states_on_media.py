@@ -8,12 +8,11 @@ import pytest
 
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
-from keyfs.store.redis import RedisStore
-from keyfs.store.redis_uri import parse_redis_uri
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.redis_groups import Cluster, redis_cluster
 from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_stores import open_redis
 from keyfs.testing.state_contract import StateContract
 
 
@@ -45,7 +44,7 @@ class TestInRedis(StateContract):
         self.running_server = server
 
     def make_store(self, place: Path) -> Store:
-        return RedisStore(*parse_redis_uri(self.running_server.unix_uri(f"states-{place.name}"), {}))
+        return open_redis(self.running_server.unix_uri(f"states-{place.name}"))
 
 
 class TestInCluster(StateContract):
@@ -60,4 +59,4 @@ class TestInCluster(StateContract):
         self.running_cluster = cluster
 
     def make_store(self, place: Path) -> Store:
-        return RedisStore(*parse_redis_uri(self.running_cluster.uri(f"states-{place.name}"), {}))
+        return open_redis(self.running_cluster.uri(f"states-{place.name}"))

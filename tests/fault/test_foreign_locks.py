@@ -13,9 +13,9 @@ from keyfs.errors import StoreBusy
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.redis import RedisStore
 from keyfs.store.redis_foreign_lock import key_lock
-from keyfs.store.redis_uri import parse_redis_uri
 from keyfs.testing.builders import STORAGE, Keys
 from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_stores import open_redis
 from keyfs.testing.ring_stores import rings_on
 
 LOCK = b"ring/.lock"
@@ -104,7 +104,7 @@ def server(shared: RedisServer) -> Iterator[RedisServer]:
 
 
 def rings_in(server: RedisServer) -> Keys:
-    OPENED.append(RedisStore(*parse_redis_uri(server.unix_uri("ring"), {})))
+    OPENED.append(open_redis(server.unix_uri("ring")))
     return rings_on(OPENED[-1])
 
 

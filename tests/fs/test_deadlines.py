@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
 
 import pyfuse3
 import pytest
@@ -14,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from keyfs import errors
 from keyfs.broker.broker import FRESH_WITHIN_S
 from keyfs.fs.replies import ERRNO, READ_WITHIN_S, WRITE_WITHIN_S, replies, swallows
-from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory
+from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory, watched
 from keyfs.testing.faults import Gate, failing
 from keyfs.testing.medium import Medium
 
@@ -29,9 +28,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
 
 import pytest
 from kernel import OTHER, Kernel, kernel_on, refused
 
 from keyfs.core.names import parse_key_ref
-from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory
+from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory, watched
 from keyfs.testing.medium import Medium
 
 SYM = "storage-sym/alice/current"
@@ -22,9 +21,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

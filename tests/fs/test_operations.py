@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import closing
 
 import pyfuse3
 import pytest
@@ -20,6 +19,7 @@ from keyfs.testing.builders import (
     Keys,
     full_medium,
     in_memory,
+    watched,
 )
 from keyfs.testing.medium import Medium
 
@@ -33,9 +33,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

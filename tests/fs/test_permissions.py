@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import pytest
 from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 
 from keyfs.core.policy import READ, SEARCH, WRITE
-from keyfs.testing.builders import STORAGE_SYM, Keys, full_medium, in_memory
+from keyfs.testing.builders import STORAGE_SYM, Keys, full_medium, watched
 from keyfs.testing.medium import Medium
 
 SYM = "storage-sym/alice/current"
@@ -25,9 +25,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 import trio
@@ -14,7 +13,7 @@ from keyfs.core.policy import Ownership, Policy
 from keyfs.core.states import KeyState
 from keyfs.core.views import View
 from keyfs.fs.operations import KeyfsOperations
-from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, broker_on, full_medium, in_memory
+from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, broker_on, full_medium, in_memory, watched
 from keyfs.testing.medium import Medium
 
 REFUSED = pytest.mark.expects_log(r"request\.failed")
@@ -33,10 +32,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    """As a mount has it: others' changes are heard of."""
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
@@ -11,7 +10,7 @@ from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 from keyfs.core.names import Half
 from keyfs.core.policy import Policy, Rule
 from keyfs.core.views import NO_VIEWS, View, valid_views, view_label
-from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM, Keys, full_medium, in_memory
+from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM, Keys, full_medium, watched
 from keyfs.testing.medium import Medium
 
 ALL = frozenset(View)
@@ -26,9 +25,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

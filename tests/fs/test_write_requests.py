@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import closing
 
 import pyfuse3
 import pytest
@@ -11,7 +10,16 @@ import trio
 from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 
 from keyfs.core.names import CURRENT
-from keyfs.testing.builders import HMAC_SYM, STORAGE, STORAGE_SYM, Keys, full_medium, in_memory, new_material
+from keyfs.testing.builders import (
+    HMAC_SYM,
+    STORAGE,
+    STORAGE_SYM,
+    Keys,
+    full_medium,
+    in_memory,
+    new_material,
+    watched,
+)
 from keyfs.testing.medium import Medium
 
 SYM = "storage-sym/alice/current"
@@ -27,9 +35,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 

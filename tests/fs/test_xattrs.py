@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from kernel import OTHER, Kernel, kernel_on, refused
@@ -12,7 +11,7 @@ from keyfs.core.policy import Policy
 from keyfs.core.stamps import rfc3339
 from keyfs.core.views import View
 from keyfs.errors import StoreUnavailable
-from keyfs.testing.builders import NOON_NS, STORAGE, Keys, full_medium, in_memory
+from keyfs.testing.builders import NOON_NS, STORAGE, Keys, full_medium, watched
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 
@@ -26,9 +25,7 @@ def medium() -> Medium:
 
 @pytest.fixture
 def keys(medium: Medium) -> Iterator[Keys]:
-    keys = in_memory(medium)
-    with closing(keys.keys):
-        keys.keys.watch()
+    with watched(medium) as keys:
         yield keys
 
 
