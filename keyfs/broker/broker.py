@@ -183,8 +183,8 @@ class KeyBroker:
         if node.ref is None or snapshot.stat is None or not self._keys.opens_here:
             return None
         generation = self._keys.index.generation  # first: what changes from here on is seen by `stands`
-        version = self._usable(node)
-        if version is None or version.secret is None or version.secret.stat != snapshot.stat:
+        version = self._still_shown(node, snapshot)
+        if version is None:
             return None
         content = self._keys.reader.late(node.ref, version)
         return None if content is None else Standing(replace(snapshot, content=content), generation)
@@ -193,8 +193,7 @@ class KeyBroker:
         """Whether the node still shows that snapshot, and may."""
         generation = self._keys.index.generation
         if standing.generation != generation:
-            version = self._usable(node)
-            if version is None or version.secret is None or version.secret.stat != standing.snapshot.stat:
+            if self._still_shown(node, standing.snapshot) is None:
                 return False
             standing.generation = generation
         return self.freshness.is_fresh
@@ -207,14 +206,16 @@ class KeyBroker:
         """Wait for writes that are under way; False if that took too long."""
         return await self._offload.drain(within_s)
 
-    def _usable(self, node: Node) -> KeyVersion | None:
-        """The version that a node shows now; None if it is gone, or its state lets nobody read it."""
+    def _still_shown(self, node: Node, snapshot: Snapshot) -> KeyVersion | None:
+        """The version in a snapshot, if the node still shows it; None, too, if its state lets nobody read it."""
         assert node.ref is not None  # noqa: S101 - only files of keys are opened again
         try:
             self._keys.states.demand(node.ref, node.version)
-            return self._keys.ring(node.ref).version(node.version)
+            version = self._keys.ring(node.ref).version(node.version)
         except (KeyNotFound, KeyExpired, KeyRevoked, KeyDestroyed):
             return None
+        is_same = version.secret is not None and version.secret.stat == snapshot.stat
+        return version if is_same else None
 
     def _look(self, look: object) -> Collection[Slot]:
         """In a thread: take in what changed, and let others know that this look is under way."""
