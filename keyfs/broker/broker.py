@@ -207,7 +207,7 @@ class KeyBroker:
         return await self._offload.drain(within_s)
 
     def _still_shown(self, node: Node, snapshot: Snapshot) -> KeyVersion | None:
-        """The version in a snapshot, if the node still shows it; None, too, if its state lets nobody read it."""
+        """The version in a snapshot, if the node still shows it and its state lets it be read; else None."""
         assert node.ref is not None  # noqa: S101 - only files of keys are opened again
         try:
             self._keys.states.demand(node.ref, node.version)
