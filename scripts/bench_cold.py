@@ -21,14 +21,13 @@ from pathlib import Path
 
 from bench import KEYFS, TMPFS, BenchError, Spread, mounted, on_terminate, read_once
 from bench_redis import Store, check_redis, fill, new_store
+from benchmarking import rivals
 
 KEY_BYTES = 32
 MANY = 32
 CLIENT = "client-{:06}"
 # A program of its own, as somebody without keyfs would have it; only the Secure Cell is opened by our engine.
 SCRIPT = Path(__file__).with_name("cold_script.py")
-FLOOR = Path(__file__).with_name("cold_floor.py")
-START_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,11 @@ def cold_mount(cold: ColdStore, *options: str) -> Iterator[Path]:
         yield place
 
 
-@contextmanager
-def floor_mount(scratch: Path) -> Iterator[Path]:
-    """An empty pyfuse3 program."""
+def new_floor(scratch: Path) -> Path:
+    """Where the floor is mounted."""
     place = scratch / "floor"
     place.mkdir()
-    process = subprocess.Popen([sys.executable, FLOOR, place])
-    try:
-        end = time.monotonic() + START_S
-        while not os.path.ismount(place):
-            if process.poll() is not None or time.monotonic() > end:
-                raise BenchError("the empty pyfuse3 program did not mount")
-            time.sleep(0.05)
-        yield place
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", place], check=False, capture_output=True)
-        process.terminate()
-        process.wait()
+    return place
 
 
 def script_us(cold: ColdStore, numbers: Sequence[int], threads: int) -> float:
@@ -201,7 +188,7 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="keyfs-bench-", dir=TMPFS) as scratch,
             cold_store(Path(scratch), plan.keys) as cold,
             cold_mount(cold, *options) as place,
-            floor_mount(Path(scratch)) as floor,
+            rivals.floor(new_floor(Path(scratch))) as floor,
         ):
             figures = measure(cold, place, floor, plan)
     except BenchError as exc:

@@ -31,7 +31,6 @@ from keyfs.store.base import BlobStat, Watch
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.
 FRESH_WITHIN_S: Final = 1.5
-WRITER_PAUSE_S: Final = 0.001
 ANSWERED_S: Final = 0.002  # until a writer has heard of it
 WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
@@ -111,17 +110,16 @@ class KeyBroker:
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
                 await self._let_writer_end()
-                await self._take_in(FOLLOW_WITHIN_S)
+                if self._keys.has_changes() or not self._keys.waits_for_changes:
+                    await self._take_in(FOLLOW_WITHIN_S)
 
     async def _let_writer_end(self) -> None:
         """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
-        is_late = False
-        with trio.move_on_after(WRITER_WITHIN_S):
-            while self._keys.is_being_written:
-                is_late = True
-                await trio.sleep(WRITER_PAUSE_S)
-            if is_late and not self._keys.waits_for_changes:
-                await trio.sleep(ANSWERED_S)
+        if not self._keys.is_being_written:
+            return
+        await self._offload.drain(WRITER_WITHIN_S)
+        if not self._keys.waits_for_changes:
+            await trio.sleep(ANSWERED_S)
 
     async def _take_in(self, within_s: float) -> None:
         """Take in what arrived, unless an earlier look was late and still hangs."""

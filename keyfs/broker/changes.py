@@ -36,7 +36,7 @@ from keyfs.errors import (
 )
 from keyfs.layout.base import KeyVersion
 from keyfs.logs import event
-from keyfs.offload import Offload
+from keyfs.offload import Arguments, Offload, Result
 
 ROTATE_LIMIT: Final = 1 << 20  # bytes written to `rotate`; they mean nothing
 WRITE, GENERATE, DESTROY = "write", "generate", "destroy"
@@ -161,7 +161,7 @@ class Changes:
                 )
             await self._demand_writable(ref)
         try:
-            await self._offload.write(self._destroy, ref, version_id)
+            await self._in_turn(self._destroy, ref, version_id)
         finally:
             self._news.gone(ref, version_id)
 
@@ -207,11 +207,18 @@ class Changes:
         except KeyNotFound:
             return ""
 
+    async def _in_turn(self, write: Callable[[*Arguments], Result], *args: *Arguments) -> Result:
+        """As `Offload.write`; what others changed meanwhile is told, too."""
+        try:
+            return await self._offload.write(write, *args)
+        finally:
+            self._news.changed(self._keys.untold())
+
     async def _rotate(self, ref: KeyRef, staged: StagedWrite) -> None:
         if staged.committed:  # a shell group flushes once for each of its commands
             return
         try:
-            await self._offload.write(self._rotate_once, ref, staged)
+            await self._in_turn(self._rotate_once, ref, staged)
         finally:
             self._news.rotated(ref)
 
@@ -236,7 +243,7 @@ class Changes:
 
     async def _commit_material(self, ref: KeyRef, data: bytes, staged: StagedWrite) -> None:
         try:
-            made = await self._offload.write(self._import, ref, data, staged)
+            made = await self._in_turn(self._import, ref, data, staged)
         except InvalidMaterial as exc:
             event(_log, logging.INFO, "import.refused", key=str(ref), reason=str(exc))
             raise

@@ -7,12 +7,12 @@ index holds `mutex`; whatever changes the store (`keyfs.broker.writer`) also hol
 import select
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Final
 
 from keyfs.broker.index import Index
+from keyfs.broker.marks import DirectoryMarks
 from keyfs.broker.reader import BlobReader, Opened
-from keyfs.broker.recent import Recent
 from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Purpose
@@ -23,7 +23,6 @@ from keyfs.seal.protection import Protections
 from keyfs.store.base import STATES_CHANGED, Store, Watch
 
 READ_TRIES: Final = 3
-MARKS_KEPT: Final = 1 << 12  # of directories that were listed for a writer
 
 
 class KeyStore:
@@ -47,7 +46,8 @@ class KeyStore:
         self.waits_for_changes = False  # whether `refresh` takes in every change that was complete before it
         self._is_refreshing = False
         self._written: KeyRef | None = None
-        self._marks: Recent[object] = Recent(MARKS_KEPT)
+        self._untold: set[Slot] = set()  # what others changed, taken in by a writer of ours
+        self._marks = DirectoryMarks(store)
         self.is_suspect = False  # a look at the store failed half-way: list everything at the next one
 
     @property
@@ -94,7 +94,9 @@ class KeyStore:
     def has_changes(self) -> bool:
         """Whether `refresh` has something to take in, or another thread is just doing so. Never blocks."""
         # In this order: a refresh says that it runs before it takes what is pending.
-        return self._watch is not None and (self._watch.pending() or self._is_refreshing or self.is_suspect)
+        if self._watch is None:
+            return False
+        return self._watch.pending() or self._is_refreshing or self.is_suspect or bool(self._untold)
 
     @property
     def is_watched(self) -> bool:
@@ -119,7 +121,7 @@ class KeyStore:
         with self.mutex:
             self._is_refreshing = True
             try:
-                changed = self._take_in(self._watch)
+                changed = self._take_in(self._watch) | self.untold()
                 return {slot for slot in changed if slot.ref != self._written}
             except KeyfsError:
                 self.is_suspect = True
@@ -141,13 +143,24 @@ class KeyStore:
     def being_written(self, ref: KeyRef) -> Iterator[None]:
         """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
 
-        The store's lock is held: at most one key at a time.
+        The store's lock is held: at most one key at a time. What the watch tells of it is taken in here, so
+        that no reader has to.
         """
         self._written = ref
         try:
             yield
         finally:
+            with self.mutex, suppress(KeyfsError):  # the store is suspect then
+                if self.waits_for_changes and self._has_unheard():
+                    self._untold.update(self.refresh())
             self._written = None
+
+    def untold(self) -> set[Slot]:
+        """What others changed while we wrote, and nobody has been told of. Never blocks."""
+        told = set()
+        while self._untold:
+            told.add(self._untold.pop())
+        return told
 
     def rings(self, purpose: Purpose | None = None) -> Iterator[KeyRing]:
         """All rings, in no order; one that vanishes meanwhile is left out."""
@@ -219,7 +232,7 @@ class KeyStore:
                 asked = {*places.names, *touched}
                 found = self.store.stat_many(asked)
                 self.index.update(ref, {name: found.get(name) for name in asked})
-                self._note_marks(d for d in places.directories if self._marks.get(d) is not None)
+                self._marks.note_again(places.directories)
             try:
                 return self.ring(ref)
             except KeyNotFound:
@@ -234,7 +247,7 @@ class KeyStore:
         # What others did is in the index, or pending. The marks tell of what nobody hears of: a network file
         # system that another host writes to.
         is_told = quick and self.waits_for_changes and not self._has_unheard()
-        return not is_told or any(self._is_marked_anew(directory) for directory in places.directories)
+        return not is_told or any(map(self._marks.is_anew, places.directories))
 
     def _has_unheard(self) -> bool:
         """As `has_changes`, which is the tasks' own, for a thread that holds the mutex."""
@@ -243,25 +256,13 @@ class KeyStore:
             poll.register(self._watch.fileno(), select.POLLIN)
         return self.is_suspect or bool(poll.poll(0))
 
-    def _is_marked_anew(self, directory: str) -> bool:
-        known = self._marks.get(directory)
-        return known is None or self.store.mark(directory) != known
-
     def _list_ring(self, ref: KeyRef, places: RingPlaces) -> None:
-        self._note_marks(places.directories)  # before the listing: what comes in between is looked for again
+        self._marks.note(places.directories)  # before the listing: what comes in between is looked for again
         found = self.store.stat_many(places.names)
         for directory in places.directories:
             found.update(self.store.list_under(directory))
         if found != self.index.blobs(ref) or self.index.strays:
             self.index.replace(ref, found)
-
-    def _note_marks(self, directories: Iterable[str]) -> None:
-        for directory in directories:
-            mark = self.store.mark(directory)
-            if mark is None:
-                self._marks.drop(directory)
-            else:
-                self._marks.put(directory, mark)
 
     def _take_in(self, watch: Watch) -> set[Slot]:
         changes = watch.take()

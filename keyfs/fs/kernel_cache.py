@@ -6,11 +6,12 @@
 To drop a page the kernel waits for whoever is just reading it. If a thread of ours waits there when we are
 killed, nobody ever answers that read, our death never ends, and all who use the mount hang for good. So pages
 are dropped only while nobody has the file open, when no read can be under way; who opens it waits meanwhile.
-Of a file that is open the attributes alone are forgotten; its pages go when the last one closes.
+Of a file that is open the attributes alone are forgotten; its pages go when the last one closes. Attributes
+alone are forgotten on the spot: for them the kernel waits for nobody.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -27,6 +28,7 @@ FIXED_S: Final = 3600.0
 BARE_S: Final = 5.0
 SETTLED_WITHIN_S: Final = 1.0
 SWEEP_LOT: Final = 200
+AT_ONCE: Final = 16  # so many are forgotten on the spot; of more, others would notice
 _FIXED: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CONTROL_DIRECTORY})
 _TOLD: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
 
@@ -79,7 +81,7 @@ class KernelCache:
         self._unsure: set[int] = set()
         self._arrived = trio.Event()
         self._settled = trio.Event()
-        self._is_running = False
+        self._invalidate: Invalidate | None = None
 
     @property
     def is_on(self) -> bool:
@@ -118,15 +120,13 @@ class KernelCache:
         """These have changed: `settled` tells when the kernel has forgotten them."""
         if not self.is_on:
             return
-        for inode in map(self._inodes().known_number, nodes):
-            if inode is not None:
-                self.forget(inode)
+        known = map(self._inodes().known_number, nodes)
+        self._forget_all([inode for inode in known if inode is not None])
 
     def stale_everywhere(self) -> None:
         """Everything may have changed."""
         if self.is_on:
-            for inode in self._inodes().numbers():
-                self.forget(inode)
+            self._forget_all(list(self._inodes().numbers()))
 
     def unsure(self, inode: int) -> None:
         """The kernel may keep attributes that an earlier process gave out."""
@@ -156,7 +156,7 @@ class KernelCache:
     async def settled(self) -> None:
         """Return when the kernel has forgotten all that is stale by now, or when that takes too long."""
         with trio.move_on_after(SETTLED_WITHIN_S):
-            while self._is_running and (self._due or self._going):
+            while self._invalidate is not None and (self._due or self._going):
                 await self._settled.wait()
 
     async def run(self, invalidate: Invalidate, left: Callable[[], Iterable[int]] = tuple) -> None:
@@ -168,7 +168,7 @@ class KernelCache:
         """
         if not self.is_on:
             return
-        self._is_running = True
+        self._invalidate = invalidate
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._expire)
             nursery.start_soon(self._sweep, iter(left()))
@@ -176,10 +176,9 @@ class KernelCache:
                 await self._arrived.wait()
                 self._arrived = trio.Event()
                 self._going, self._due = self._due, {}
-                unknown = await trio.to_thread.run_sync(
-                    _each, invalidate, self._going, abandon_on_cancel=True
+                self._are_unknown(
+                    await trio.to_thread.run_sync(_each, invalidate, self._going, abandon_on_cancel=True)
                 )
-                self._unsure.update(filter(self._inodes().is_number, unknown))
                 self._going = {}
                 self._settled.set()
                 self._settled = trio.Event()
@@ -193,7 +192,7 @@ class KernelCache:
 
     def forget(self, inode: int) -> None:
         """Have the kernel forget one file; `settled` tells when."""
-        self._forget(inode, has_pages=self.pages.drop(inode))
+        self._forget_all((inode,))
 
     def closed(self, inode: int, admission: Admission) -> None:
         """An open for reading ended."""
@@ -204,6 +203,19 @@ class KernelCache:
         """A write handle was closed."""
         if self.pages.end_writing(inode):
             self.forget(inode)
+
+    def _forget_all(self, inodes: Collection[int]) -> None:
+        at_once = self._invalidate if len(inodes) <= AT_ONCE else None
+        for inode in inodes:
+            has_pages = self.pages.drop(inode)
+            if has_pages or inode in self._due or at_once is None:
+                self._forget(inode, has_pages=has_pages)
+            else:
+                self._given.drop(inode)
+                self._are_unknown(_each(at_once, {inode: True}))
+
+    def _are_unknown(self, inodes: Iterable[int]) -> None:
+        self._unsure.update(filter(self._inodes().is_number, inodes))
 
     def _forget(self, inode: int, *, has_pages: bool) -> None:
         self._given.drop(inode)
@@ -224,7 +236,7 @@ class KernelCache:
 
 
 def _each(invalidate: Invalidate, inodes: Mapping[int, bool]) -> list[int]:
-    """In a thread: have the kernel forget each; returns those that it does not know."""
+    """Have the kernel forget each; returns those that it does not know."""
     unknown = []
     for inode, is_attributes_only in inodes.items():
         try:

@@ -51,6 +51,7 @@ class _File:
     writers: int = 0
     is_mixed: bool = False  # an earlier process let several versions in
     is_outdated: bool = False  # its pages are to be dropped when the last one has closed
+    is_filled: bool = False  # a read has arrived here: else the kernel has no pages
     was_awaited: bool = False  # those who read the kept version do not close soon
     used_s: float = 0.0
     vacated: trio.Event | None = None
@@ -136,8 +137,9 @@ class Pages:
     def was_read(self, inode: int, admission: Admission) -> None:
         """The kernel fetched bytes for an open."""
         file = self._files.get(inode)
-        if file is None or not admission.digest:
+        if file is None:
             return
+        file.is_filled = True
         if admission.is_kept:
             file.is_proved = not file.is_mixed
         else:  # it may have filled the pages, see `_File.keeps`: the next open drops them, or the last close
@@ -203,12 +205,15 @@ class Pages:
         digest = self._digest(snapshot.content)
         file.is_mixed |= file.digest not in (b"", digest)
         file.digest, file.facts, file.readers = digest, snapshot.facts, file.readers + 1
+        file.is_filled = True
         return Admission(digest, is_kept=True)
 
     def inherit_writer(self, inode: int) -> None:
         """An earlier process let somebody write."""
         if self.is_on:
-            self._files.setdefault(inode, _File()).writers += 1
+            file = self._files.setdefault(inode, _File())
+            file.writers += 1
+            file.is_filled = True
 
     def length(self, inode: int, facts: Facts) -> tuple[Facts, bool]:
         """What `stat` has to show instead of *facts*, and whether the kernel may keep that."""
@@ -235,7 +240,7 @@ class Pages:
             file.is_outdated = True
             return False
         del self._files[inode]
-        return True
+        return file.is_filled
 
     def unused_since(self, time_s: float) -> list[int]:
         """The files of which there may be pages, and which nobody has opened since then."""
@@ -256,9 +261,9 @@ class Pages:
         """Forget a file of which there is nothing to remember; whether its pages are to be dropped."""
         if file.is_open:
             return False
-        if not (file.digest or file.is_outdated):
+        if not (file.is_filled and (file.digest or file.is_outdated)):
             self._files.pop(inode, None)
-        return file.is_outdated
+        return file.is_filled and file.is_outdated
 
     def _digest(self, content: Secret) -> bytes:
         return hashlib.blake2b(content.view(), key=self._key, digest_size=16).digest()

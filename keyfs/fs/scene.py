@@ -22,10 +22,11 @@ from keyfs.core.scratch import Scratch, Scratches
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import entry_attributes
-from keyfs.fs.handles import Handles, ReadHandle, ScratchHandle
+from keyfs.fs.handles import Handles, ReadHandle, ScratchHandle, WriteHandle
 from keyfs.fs.inodes import Inodes
 from keyfs.fs.kernel_cache import KernelCache
 from keyfs.fs.nudge import Nudger
+from keyfs.fs.pages import CUT
 from keyfs.fs.polls import Polls
 from keyfs.logs import event
 
@@ -84,6 +85,8 @@ class Scene:
         handle = self.handles.get(fh)
         if isinstance(handle, ReadHandle):
             self.kernel.pages.was_read(handle.inode, handle.admission)
+        elif isinstance(handle, WriteHandle):
+            self.kernel.pages.was_read(handle.inode, CUT)
 
     def is_there(self, node: Node) -> bool:
         """Whether there is such a file in the key store."""

@@ -43,14 +43,11 @@ class Beside:
     def __init__(self, roots: Collection[Path], owner: Owner | None, lock_wait_s: float) -> None:
         root = next(iter(roots))
         self.path = root.with_name(root.name + ".keyfs")
+        # Where new files are written before they are renamed into the store.
+        self.staging = self.path / "staging"
         self._roots = roots
         self._owner = owner
         self._lock_wait_s = lock_wait_s
-
-    @property
-    def staging(self) -> Path:
-        """Where new files are written before they are renamed into the store."""
-        return self.path / "staging"
 
     def stage_path(self, target: Path) -> Path:
         """A new path from which rename(2) to *target* works, named NAME plus digits as Acra does.
@@ -62,7 +59,8 @@ class Beside:
             OSError: as symlink(2).
         """
         digits = str(secrets.randbelow(10**10))
-        if mount_id(self.staging) == mount_id(target.parent):
+        here = mount_id(self.staging)
+        if here is not None and here == mount_id(target.parent):
             return self.staging / digits
         path = target.with_name(target.name + digits)
         (self.staging / digits).symlink_to(path)
@@ -156,8 +154,9 @@ class Beside:
         root = next(iter(self._roots))
         try:
             with translated(f"lock the key store (needs to write in {self.path})"), ExitStack() as held:
-                make_directory(self.path, self._owner)
-                make_directory(self.staging, self._owner)
+                if not self.staging.is_dir():
+                    make_directory(self.path, self._owner)
+                    make_directory(self.staging, self._owner)
                 if _lock_file(self.path / "lock", self._owner, held) and _lock_directory(root, held):
                     return held.pop_all()
         except KeyNotFound as exc:

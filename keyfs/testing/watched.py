@@ -21,6 +21,7 @@ MASK: Final = (
     | flags.DELETE_SELF
     | flags.MOVE_SELF
 )
+QUIET_MS: Final = 500  # many times what a mount takes to gather changes
 SAVED: Final = ["MODIFY", "CLOSE_WRITE"]  # what an editor's save looks like
 
 
@@ -45,6 +46,11 @@ class Watcher:
     def wait_for(self, path: Path, name: str = "CLOSE_WRITE", count: int = 1) -> float:
         """Until so many events of this name have come; returns after how many seconds."""
         return wait_until(lambda: self.seen(path).count(name) >= count)
+
+    def wait_for_quiet(self) -> None:
+        """Until nothing has come for a while: changes are told some time after they are there."""
+        while self._inotify.read(timeout=QUIET_MS):
+            pass
 
     def forget(self) -> None:
         """Begin anew."""

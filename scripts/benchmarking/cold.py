@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from benchmarking import rivals
 from benchmarking.contest import Contest, Field, Row
 from benchmarking.elsewhere import program
 from benchmarking.programs import demand
@@ -37,14 +38,17 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
     with (
         bench.cold_store(workshop.new_place("cold"), (2 * rounds + 1) * reads) as store,
         bench.cold_mount(store) as mount,
+        rivals.floor(workshop.new_place("floor")) as floor,
     ):
         bench.mount_us(mount, range(reads), 1)  # a warm-up: of the daemon, not of what is measured
         # The script keeps nothing, so it may read the same keys as the mount.
-        ours, theirs = (itertools.count(reads, reads) for _ in range(2))
+        ours, theirs, nobodys = (itertools.count(reads, reads) for _ in range(3))
         for count in (1, MANY):
             through = partial(bench.mount_us, mount, readers=count)
             script = partial(bench.script_us, store, threads=count)
+            empty = partial(bench.mount_us, floor, readers=count)
             field.measures[readers("keyfs", count)] = partial(on_new_keys, through, ours, reads)
+            field.measures[readers("floor", count)] = partial(on_new_keys, empty, nobodys, reads)
             field.measures[readers("script", count)] = partial(on_new_keys, script, theirs, reads)
         yield field
 
@@ -53,17 +57,19 @@ CONTEST = Contest(
     name="cold",
     about="the first read of keys in Redis on a unix socket, beside a plain script: redis-py GET, Secure Cell"
     " opened, a file on tmpfs read; with 32 readers (processes, and threads of the script) the time that"
-    " passes for each key",
+    " passes for each key. The floor asks no Redis and opens no seal: it only answers the kernel",
     unit="µs per key",
-    rows=(
-        Row("cold read from Redis, 1 reader", readers("keyfs", 1), readers("script", 1), 2.0, "plain script"),
+    rows=tuple(
         Row(
-            "cold read from Redis, 32 readers",
-            readers("keyfs", MANY),
-            readers("script", MANY),
-            1.0,
+            f"cold read from Redis, {readers('', count)[2:]}",
+            readers(name, count),
+            readers("script", count),
+            limit,
             "plain script",
-        ),
+            title,
+        )
+        for count, most in ((1, 2.0), (MANY, 1.0))
+        for name, limit, title in (("keyfs", most, "keyfs"), ("floor", None, rivals.FLOOR))
     ),
     rounds=ROUNDS,
     prepare=prepare,

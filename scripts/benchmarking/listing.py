@@ -13,7 +13,7 @@ from benchmarking.programs import Absent, BenchError
 from benchmarking.workshop import Workshop
 
 KEYS = 100_000
-KEYFS, GOCRYPTFS = "keyfs", "gocryptfs"
+KEYFS, GOCRYPTFS, FLOOR = "keyfs", "gocryptfs", "floor"
 COMMANDS = {
     "ls -lR": ("ls", "-lR"),
     "find": ("find", "-type", "f", "-name", "current"),
@@ -43,8 +43,10 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
     keys = workshop.effort.size(KEYS)
     field = Field(remarks=[f"{keys} keys, each in a directory of its own"])
     store, place = stores.in_directory(workshop, keys), workshop.new_place("keyfs")
+    nowhere = workshop.new_place("floor")
     mounts: dict[str, Callable[[], AbstractContextManager[Path]]] = {
-        KEYFS: lambda: store.mounted(place, "--read-only")
+        KEYFS: lambda: store.mounted(place, "--read-only"),
+        FLOOR: lambda: rivals.floor(nowhere, "--clients", str(keys)),
     }
     try:
         rival = rivals.Gocryptfs(workshop.new_place("gocryptfs"))
@@ -62,11 +64,13 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
 CONTEST = Contest(
     name="ls",
     about="`ls -lR` and `find -type f -name current` of one purpose with 100,000 clients, each a directory"
-    " with one key; each listing of a mount that was made for it: nothing is in the kernel's caches yet",
+    " with one key; each listing of a mount that was made for it: nothing is in the kernel's caches yet."
+    " The floor answers the same requests, from nothing",
     unit="s",
     rows=tuple(
-        Row(f"{what} of 100,000 keys", f"{KEYFS}, {what}", f"{GOCRYPTFS}, {what}", 0.25, GOCRYPTFS)
+        Row(f"{what} of 100,000 keys", f"{name}, {what}", f"{GOCRYPTFS}, {what}", limit, GOCRYPTFS, title)
         for what in COMMANDS
+        for name, limit, title in ((KEYFS, 0.25, KEYFS), (FLOOR, None, rivals.FLOOR))
     ),
     rounds=3,
     prepare=prepare,

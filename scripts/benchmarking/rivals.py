@@ -16,6 +16,7 @@ PURPOSE = "storage-sym"
 ONE_CLIENT = "alice1"
 HERE = Path(__file__).parent
 EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
+FLOOR = "the floor of pyfuse3"  # as the table calls it
 BY_PASSWORD = "keyfs-bench"  # nothing is kept behind it
 
 
@@ -150,6 +151,14 @@ def empty_program(workshop: Workshop, *options: str) -> Iterator[Path]:
     place = workshop.new_place("empty-python")
     with served(place, [sys.executable, HERE / "empty_program.py", *options, place]):
         yield place / PURPOSE / ONE_CLIENT / "current"
+
+
+@contextmanager
+def floor(place: Path, *options: str | Path) -> Iterator[Path]:
+    """What keyfs is asked, answered from nothing; see `floor_program`."""
+    command = [sys.executable, "-m", "benchmarking.floor_program", *options, place]
+    with served(place, command, PYTHONPATH=str(HERE.parent)):
+        yield place
 
 
 # --- who was measured ---

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redis
 
-from benchmarking import stores
+from benchmarking import rivals, stores
 from benchmarking.contest import Contest, Field, Measure, Row
 from benchmarking.plain_rotation import rotate_file, rotate_in_redis
 from benchmarking.programs import Absent, demand, run
@@ -38,6 +38,9 @@ def milliseconds(rotate: Callable[[bytes], object], times: int) -> float:
     return microseconds_each(lambda: rotate(secrets.token_bytes(KEY_BYTES)), times) / 1000
 
 
+FLOOR = "floor, directory"
+
+
 def through(mount: Path) -> Callable[[bytes], object]:
     """Writing to `current`; the rotation has happened when close(2) returns."""
     return stores.one_file(mount).write_bytes
@@ -45,13 +48,17 @@ def through(mount: Path) -> Callable[[bytes], object]:
 
 def in_directory(workshop: Workshop, stack: ExitStack, field: Field) -> dict[str, Callable[[bytes], object]]:
     """One store that is mounted, and one that is not, on the same disk."""
-    rotating, bare = (stores.in_directory(workshop, 1, on_disk=True) for _ in range(2))
+    rotating, bare, behind = (stores.in_directory(workshop, 1, on_disk=True) for _ in range(3))
     mount = stack.enter_context(rotating.mounted(workshop.new_place("keyfs")))
     folder = bare.settings["KEYFS_STORE"].removeprefix("dir:")
     medium = run("findmnt", "--noheadings", "--output", "FSTYPE", "--target", folder).strip()
     field.remarks.append(f"the directories lie on {medium}")
     file = partial(rotate_file, Path(folder, FILE_NAME), ONE_CLIENT, open_sealer(Secret(bare.master_key)))
-    return {ours(DIRECTORY): through(mount), plain(DIRECTORY): file}
+    folder = behind.settings["KEYFS_STORE"].removeprefix("dir:")
+    key = behind.settings["KEYFS_MASTER_KEY"].removeprefix("file:")
+    options = ("--rotates", folder, "--master-key", key)
+    floor = stack.enter_context(rivals.floor(workshop.new_place("floor"), *options))
+    return {ours(DIRECTORY): through(mount), FLOOR: through(floor), plain(DIRECTORY): file}
 
 
 def in_redis(workshop: Workshop, stack: ExitStack) -> dict[str, Callable[[bytes], object]]:
@@ -90,11 +97,16 @@ CONTEST = Contest(
     name="rotate",
     about="a new key written to `current` through the mount, until close(2) returns, beside a plain script"
     " with the steps of Acra's key store and fsync. keyfs does more: it takes two locks, looks what is"
-    " there, keeps temporary files out of the store, and tells other programs that watch",
+    " there, keeps temporary files out of the store, and tells other programs that watch. The floor makes"
+    " the script's own steps, in a thread, when a file of a mount is closed",
     unit="ms per rotation",
     rows=tuple(
-        Row(f"rotation, {medium}{remark}", ours(medium), plain(medium), limit, "plain script")
-        for medium, remark, limit in ((DIRECTORY, ", fsync on", 1.5), (REDIS, "", None))
+        Row(f"rotation, {medium}{remark}", name, plain(medium), limit, "plain script", title)
+        for medium, remark, limit, name, title in (
+            (DIRECTORY, ", fsync on", 1.5, ours(DIRECTORY), "keyfs"),
+            (DIRECTORY, ", fsync on", None, FLOOR, rivals.FLOOR),
+            (REDIS, "", None, ours(REDIS), "keyfs"),
+        )
     ),
     rounds=20,
     prepare=prepare,

@@ -201,6 +201,7 @@ def test_a_change_by_another_process_is_seen_and_wakes_watchers(live: LiveStore)
         second = current.read_bytes()
         assert second != first
         assert history(directory) == [first, second]
+        watcher.wait_for_quiet()  # what was made before the watch began is told, too
         watcher.forget()
         assert (
             run_keyfs(

@@ -51,6 +51,8 @@ class PageKernel:
         if self.pages.drop(INODE):
             assert not self.opened
             self.cached = None
+        elif not (self.opened or self.closing or self.writers):
+            assert self.cached is None, "bytes of a key stay that were to be forgotten"
 
     def reclaim(self) -> None:
         """The kernel needs the memory."""

@@ -149,6 +149,7 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "readers of another version do not count": (pages._File, "keeps", keeps_without("readers")),
     "what was not proved stands": (Pages, "standing", standing_always),
     "writers do not count": (pages._File, "keeps", keeps_without("writers")),
+    "reads are not noted": (Pages, "was_read", lambda *_: None),
 }
 
 
