@@ -187,7 +187,8 @@ def _last_stamp_ns(ring: KeyRing) -> int:
     times = [0]
     for version in ring.versions[-2:]:  # what is older was written, and retired, before the last one retired
         times += [t for t in (version.created_ns, version.retired_ns) if t is not None and t < FOLLOWED_NS]
-    publics = [v.public.name for v in ring.versions if v.public is not None and v.retired_ns is not None]
-    times.append(_stamp_of(max(publics, default=None)))  # the order of names is that of stamps
+    if ring.ref.purpose.is_pair:
+        publics = [v.public.name for v in ring.versions if v.public is not None and v.retired_ns is not None]
+        times.append(_stamp_of(max(publics, default=None)))  # the order of names is that of stamps
     times += [_stamp_of(orphan) for orphan in ring.orphans]
     return max(times)

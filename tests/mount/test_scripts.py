@@ -126,6 +126,14 @@ def test_the_benchmark_of_cold_reads_measures_one_reader_and_many() -> None:
     ]
 
 
+def test_the_steps_of_a_rotation_are_told_beside_those_of_a_script() -> None:
+    ran = run_script("bench", "steps", "--quick")
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"^fsync\(2\), three times +\d+ +\d+$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^take both locks +\d+ +-$", ran.stdout, re.MULTILINE)
+    assert not left_by(ran)
+
+
 def test_the_count_of_calls_to_a_kms_is_bounded_by_the_cache(tmp_path: Path) -> None:
     ran = run_script("bench", "kms", "--quick", "--output", tmp_path / "bench.json")
     assert ran.returncode == 0, ran.stdout
