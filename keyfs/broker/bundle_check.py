@@ -76,10 +76,10 @@ def compare(bundle: Bundle, store: Bundle) -> Iterator[Fault]:
     ours = {key.ref: key for key in bundle.keys}
     for key in store.keys:
         other = ours.pop(key.ref, None)
-        if other is None:
-            yield Fault("missing", str(key.ref), "the key store has this key, the backup has not")
-        else:
+        if other is not None:
             yield from _compare_key(key, other)
+        elif key.held():
+            yield Fault("missing", str(key.ref), "the key store has this key, the backup has not")
     for ref in ours:
         yield Fault("extra", str(ref), "the backup has this key, the key store has not", is_note=True)
 
@@ -102,6 +102,8 @@ def fingerprint_of(ref: KeyRef, version: BundledVersion) -> bytes:
 
 
 def _faults_of_version(ref: KeyRef, version: BundledVersion) -> list[Fault]:
+    if version.is_destroyed:
+        return []
     where, faults = f"{ref}/{version.id}", []
     for half, material in version.halves():
         if ref.purpose.own is None and not material.reveal().strip(b"\0"):
@@ -131,13 +133,13 @@ def _faults_of_pair(ref: KeyRef, where: str, secret: Secret, public: Secret) -> 
 
 
 def _compare_key(store: BundledKey, bundle: BundledKey) -> Iterator[Fault]:
-    held = {fingerprint_of(bundle.ref, version) for version in bundle.versions}
-    there = {fingerprint_of(store.ref, version) for version in store.versions}
-    for version in store.versions:
+    held = {fingerprint_of(bundle.ref, version) for version in bundle.held()}
+    there = {fingerprint_of(store.ref, version) for version in store.held()}
+    for version in store.held():
         if fingerprint_of(store.ref, version) not in held:
             word = "current" if version.is_current else "retired"
             yield Fault("missing", f"{store.ref}/{version.id}", f"this {word} version is not in the backup")
-    for version in bundle.versions:
+    for version in bundle.held():
         if fingerprint_of(bundle.ref, version) not in there:
             message = "the backup has this version, the key store has not"
             yield Fault("extra", f"{bundle.ref}/{version.id}", message, is_note=True)

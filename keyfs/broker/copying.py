@@ -70,7 +70,8 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
     """
     if source.layout.name != target.layout.name:
         raise OperationRefused(
-            f"a copy keeps the layout, and here layout {source.layout.name} would become {target.layout.name}"
+            f"a copy keeps the layout, and here layout {source.layout.name} would become "
+            f"{target.layout.name}: use keyfs migrate"
         )
     report = CopyReport()
     refs = set(source.index.refs())

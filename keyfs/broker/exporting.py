@@ -1,13 +1,17 @@
 """`keyfs export`: every version of every key out of a key store, opened, as a backup in memory."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.states import said_of, state_of
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
+from keyfs.core.stamps import is_stamp, parse_stamp
+from keyfs.core.state_records import Record
+from keyfs.core.states import KeyState
 from keyfs.errors import (
     InsecurePermissions,
     KeyfsError,
@@ -36,6 +40,15 @@ class Gathered:
     keys: dict[KeyRef, BundledKey] = field(default_factory=dict)
     failed: dict[KeyRef, Failures] = field(default_factory=dict)
 
+    def take(self, ref: KeyRef, key: BundledKey | None, failed: Failures) -> None:
+        """What was read of one key, in place of what was read of it before."""
+        self.failed.pop(ref, None)
+        self.keys.pop(ref, None)
+        if key is not None:
+            self.keys[ref] = key
+        if failed:
+            self.failed[ref] = failed
+
     def failures(self) -> Failures:
         """All of them, by path."""
         return {path: error for found in self.failed.values() for path, error in sorted(found.items())}
@@ -57,10 +70,10 @@ def gather(
         MasterKeyUnavailable, KeyServiceUnavailable, AccessDenied, StoreUnavailable: it stopped here.
     """
     gathered = Gathered()
-    left = set(keys.index.refs()) if refs is None else set(refs)
+    left = known_refs(keys) if refs is None else set(refs)
     for _ in range(ROUNDS):
         for done, ref in enumerate(sorted(left, key=str), 1):
-            _gather_key(keys, ref, gathered)
+            gathered.take(ref, *read_key(keys, ref))
             progress(done, len(left))
         changed = {slot.ref for slot in keys.reload()}
         left = changed if refs is None else changed.intersection(refs)
@@ -75,26 +88,56 @@ def as_bundle(keys: KeyStore, gathered: Gathered) -> Bundle:
     return Bundle(keys.layout.name, keys.store.now_ns(), tuple(found))
 
 
-def _gather_key(keys: KeyStore, ref: KeyRef, gathered: Gathered) -> None:
-    """Nothing of a key that went, or changes: see the next round."""
-    gathered.failed.pop(ref, None)
-    gathered.keys.pop(ref, None)
+def known_refs(keys: KeyStore) -> set[KeyRef]:
+    """Every key of which there is anything: a ring that does not verify, or that all of it was destroyed."""
+    broken = (keys.layout.ring_named(name) for name in keys.index.strays)
+    return {*keys.index.refs(), *filter(None, broken), *keys.states.refs()}
+
+
+def read_key(keys: KeyStore, ref: KeyRef) -> tuple[BundledKey | None, Failures]:
+    """All versions of a key that open, and why others do not, by path; None for a key that is not there.
+
+    Raises:
+        As `gather`.
+    """
     failed: Failures = {}
+    told = keys.states.told(ref)
     try:
         ring = keys.ring(ref)
         parts = [part for version in ring.versions for part in (version.secret, version.public) if part]
         keys.reader.prefetch(parts)
-        versions = [_version(keys, ring, version, failed) for version in ring.versions]
+        said = said_of(ring, told)
+        versions = [
+            _version(keys, ring, version, (said.get(version.id), failed)) for version in ring.versions
+        ]
+    except RingInvalid as exc:
+        return None, {str(ref): exc}
     except KeyNotFound:
-        return
-    kept = tuple(version for version in versions if version.secret or version.public)
-    if kept:
-        gathered.keys[ref] = BundledKey(ref, kept)
-    if failed:
-        gathered.failed[ref] = failed
+        ring, versions = KeyRing(ref, ()), []
+    kept = [version for version in versions if version.secret or version.public or version.is_destroyed]
+    found = (*_destroyed(ring, told), *kept)
+    return (BundledKey(ref, found) if found else None), failed
 
 
-def _version(keys: KeyStore, ring: KeyRing, version: KeyVersion, failed: Failures) -> BundledVersion:
+def _destroyed(ring: KeyRing, told: Iterable[Record]) -> Iterator[BundledVersion]:
+    """What is left of destroyed versions beside the key store, where the ring says nothing of them."""
+    there = {name for version in ring.versions for name in (version.id, version.number)}
+    for record in told:
+        stamp = record.anchor.stamp
+        if record.state is KeyState.DESTROYED and stamp is not None and stamp not in there:
+            retired_ns = parse_stamp(stamp) if is_stamp(stamp) else None
+            yield BundledVersion(
+                *(stamp, None, False, None, retired_ns, None, None),
+                state=_NUMBERS[KeyState.DESTROYED],
+                why=record.why,
+                said_ns=_told(record.at_ns),
+            )
+
+
+def _version(
+    keys: KeyStore, ring: KeyRing, version: KeyVersion, facts: tuple[Record | None, Failures]
+) -> BundledVersion:
+    record, failed = facts
     halves: dict[Half, Secret | None] = {}
     for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public)):
         try:
@@ -102,6 +145,7 @@ def _version(keys: KeyStore, ring: KeyRing, version: KeyVersion, failed: Failure
         except _OF_ONE_HALF as exc:
             halves[half] = None
             failed[f"{ring.ref}/{version.id}"] = exc
+    state = state_of(version, record, is_current=version == ring.current)
     return BundledVersion(
         version.id,
         stamp_of_public(version),
@@ -111,8 +155,12 @@ def _version(keys: KeyStore, ring: KeyRing, version: KeyVersion, failed: Failure
         halves[Half.SECRET],
         halves[Half.PUBLIC],
         version.number,
-        None if version.state is None else _NUMBERS[version.state],
+        _NUMBERS.get(state.state) if state.is_told else None,
         _told(version.until_ns),
+        "" if record is None else record.why,
+        None if record is None else _told(record.at_ns),
+        _told(state.destroy_at_ns),
+        record is not None and record.is_forced,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.names import KeyRef
 from keyfs.core.states import KeyState
+from keyfs.layout.restoring import has_rings
 from keyfs.layout.v2 import STATES
 from keyfs.layout.v2_names import ring_name_of
 
@@ -35,7 +36,9 @@ class FormatStates:
         self._rings = rings
 
     def write(self, ref: KeyRef, version_id: str, state: KeyState, why: str) -> None:
-        """See `StatesInFormat.write`. For the reason there is no place in a ring."""
+        """See `StatesInFormat.write`. For the reason there is no place in a ring; own keys have no ring."""
+        if not has_rings(self._keys.layout, ref):
+            return
         version = self._keys.ring(ref).version(version_id)
         self._rings.set_state(ring_name_of(ref), int(version.number), _NUMBERS[state])
         self._keys.relist(ref)

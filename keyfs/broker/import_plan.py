@@ -38,6 +38,7 @@ class Step:
     action: Action
     missing: tuple[Restored, ...] = ()  # of the items: what is to be written
     reason: str = ""
+    there: KeyVersion | None = None  # the same version in the key store, where it has that
     is_current_there: bool = False  # retired in the backup, but current in the key store
 
 
@@ -69,6 +70,13 @@ class Present:
         """The fingerprint of what is current there."""
         version = self.ring.current
         return None if version is None else self._prints[version.id]
+
+    def find(self, fingerprint: bytes) -> KeyVersion | None:
+        """The version there with this fingerprint, the newest if there are several."""
+        found = (
+            version for version in reversed(self.ring.versions) if self._prints[version.id] == fingerprint
+        )
+        return next(found, None)
 
     def retired_apart_from(self, matched: Collection[str]) -> set[bytes]:
         """The fingerprints of the retired versions of other ids."""
@@ -104,11 +112,11 @@ def _step(present: Present, items: tuple[Restored, ...], facts: _Facts) -> Step:
     missing = tuple(item for item in items if item.name not in present.by_name)
     if holder is not None and present.fingerprint(holder) == wanted:
         is_whole = not missing and (present.is_paired or not version.is_current)
-        return Step(version, items, Action.EQUAL if is_whole else Action.ADD, missing)
+        return Step(version, items, Action.EQUAL if is_whole else Action.ADD, missing, there=holder)
     if holder is None and not version.is_current:
         return _retired_step(present, items, (wanted, others))
     if version.is_current and (present.current == wanted or (present.current and wanted in others)):
-        return Step(version, items, Action.EQUAL)
+        return Step(version, items, Action.EQUAL, there=present.find(wanted))
     if version.is_current and present.current is None and holder is None:
         return Step(version, items, Action.ADD, missing)
     reason = (
@@ -121,9 +129,9 @@ def _retired_step(present: Present, items: tuple[Restored, ...], facts: tuple[by
     wanted, others = facts
     version = items[0].version
     if wanted == present.current:
-        return Step(version, items, Action.EQUAL, is_current_there=True)
+        return Step(version, items, Action.EQUAL, there=present.ring.current, is_current_there=True)
     if wanted in others:
-        return Step(version, items, Action.EQUAL)
+        return Step(version, items, Action.EQUAL, there=present.find(wanted))
     return Step(version, items, Action.ADD, items)
 
 

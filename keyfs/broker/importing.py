@@ -13,9 +13,10 @@ from keyfs.broker.bundle_check import faults_of, fingerprint_of
 from keyfs.broker.import_plan import Action, Present, Step, plan_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.sealing import sealed
+from keyfs.broker.state_carrying import carry
 from keyfs.broker.writer import RingWriter, identity
 from keyfs.core.bundles import Bundle, BundledKey
-from keyfs.core.names import Half, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import Shape
 from keyfs.errors import (
     ClientIdTooLong,
@@ -31,8 +32,8 @@ from keyfs.errors import (
     StoreUnavailable,
     UnsealFailed,
 )
-from keyfs.layout.base import KeyRing
-from keyfs.layout.restoring import Restored, is_switched, restored
+from keyfs.layout.base import KeyRing, Layout
+from keyfs.layout.restoring import Restored, has_rings, is_switched, restored, ring_note
 from keyfs.store.base import Replacement
 
 _OF_ONE_KEY: Final = (
@@ -47,6 +48,7 @@ _OF_ONE_KEY: Final = (
     UnsealFailed,
 )
 _WRITES: Final = (Action.ADD, Action.SUPERSEDE)
+_LEFT: Final = (Action.CONFLICT, Action.SKIP)  # of such a key nothing is changed
 Progress = Callable[[int, int], None]
 
 
@@ -55,17 +57,19 @@ class OnConflict(Enum):
 
     REFUSE = "refuse"
     SKIP = "skip"
+    FOLLOW = "follow"  # refused, unless what is current there is retired in the backup: then that goes on
     NEWER_VERSION = "newer-version"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What happened to one version, or would."""
+    """What happened to one version, or would; and what it is called there."""
 
     ref: KeyRef
     version: str
     action: Action
     reason: str = ""
+    there: str = ""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class ImportReport:
 
     rows: list[Row] = field(default_factory=list)
     failed: dict[KeyRef, KeyfsError] = field(default_factory=dict)
+    said: int = 0  # of how many versions a state or something like it was noted beside the key store
 
     def count(self, action: Action) -> int:
         """How many versions this happened to."""
@@ -108,9 +113,12 @@ def import_bundle(
     for done, key in enumerate(bundle.keys, 1):
         try:
             rows = _import_key(key, target)
-            conflicts = [row for row in rows if row.action is Action.CONFLICT]
+            left = [row for row in rows if row.action in _LEFT]
+            if not left and not target.dry_run:
+                report.said += carry(target.keys, key)
+            conflicts = [row for row in left if row.action is Action.CONFLICT]
             if conflicts:
-                report.failed[key.ref] = _refusal(conflicts[0])
+                report.failed[key.ref] = _refusal(conflicts[0], target.on_conflict)
         except _OF_ONE_KEY as exc:
             report.failed[key.ref] = exc
             rows = [Row(key.ref, version.id, Action.REFUSED, str(exc)) for version in key.versions]
@@ -119,10 +127,9 @@ def import_bundle(
     return report
 
 
-def _refusal(row: Row) -> KeyExists:
-    return KeyExists(
-        f"{row.ref}/{row.version}: {row.reason}; nothing of this key was changed (see --on-conflict)"
-    )
+def _refusal(row: Row, policy: OnConflict) -> KeyExists:
+    hint = " (see --on-conflict)" if policy is OnConflict.REFUSE else ""
+    return KeyExists(f"{row.ref}/{row.version}: {row.reason}; nothing of this key was changed{hint}")
 
 
 def _import_key(key: BundledKey, target: Target) -> list[Row]:
@@ -130,9 +137,18 @@ def _import_key(key: BundledKey, target: Target) -> list[Row]:
     target.keys.layout.check_fits(key.ref, target.keys.store.name_limit)
     work = _KeyImport(key, target)
     steps = work.decided()
-    if not target.dry_run and any(step.action in _WRITES for step in steps):
+    if not target.dry_run and (any(step.action in _WRITES for step in steps) or work.notes(steps)):
         steps = work.carry_out()
-    return [Row(key.ref, step.version.id, step.action, step.reason) for step in steps]
+    layout = target.keys.layout
+    return [Row(key.ref, step.version.id, step.action, step.reason, _called(layout, step)) for step in steps]
+
+
+def _called(layout: Layout, step: Step) -> str:
+    """What a version is called there; what it would be, where it is not there."""
+    if step.there is not None:
+        return step.there.number or step.there.id
+    slots = layout.slots(step.items[0].name) if step.action is Action.ADD else ()
+    return slots[0].stamp or CURRENT if slots else ""
 
 
 def _demand_sound(key: BundledKey) -> None:
@@ -149,6 +165,7 @@ class _KeyImport:
     """One key of a backup on its way into a key store."""
 
     def __init__(self, key: BundledKey, target: Target) -> None:
+        self._key = key
         self._ref = key.ref
         self._target = target
         self._keys = target.keys
@@ -171,27 +188,41 @@ class _KeyImport:
         except KeyNotFound:
             return None
 
+    def notes(self, steps: list[Step]) -> list[Replacement]:
+        """What is to be said in the blob where all versions lie; nothing while there is a conflict."""
+        is_refused = any(step.action in _LEFT for step in steps)
+        if is_refused or not has_rings(self._keys.layout, self._ref):
+            return []
+        written = {step.version.id for step in steps if step.action is Action.ADD and step.there is None}
+        held = {step.version.id: step.there for step in steps if step.there is not None}
+        ring = self._ring(anew=False) or KeyRing(self._ref, ())
+        note = ring_note(self._key, ring, written, held)
+        return [] if note is None else [note]
+
     def carry_out(self) -> list[Step]:
         """Write what is missing. The plan is made again with the lock held: others may have been faster."""
         with self._keys.lock(self._ref), self._keys.being_written(self._ref):
             steps = self.decided(anew=True)
-            for items in self._batches(step.missing for step in steps if step.action is Action.ADD):
-                self._switch(items, {})
-            last = steps[-1]
-            is_done = last.action is not Action.SUPERSEDE or self._took_its_place(steps)
+            notes = self.notes(steps)
+            added = [step.missing for step in steps if step.action is Action.ADD]
+            for items in self._batches(added, notes):
+                self._switch(items, {}, notes)
+            is_done = not _supersedes(steps) or self._took_its_place(steps)
             before = identity(self._keys.relist(self._ref, [item.name for item in self._items]))
-        if not is_done and last.version.secret is not None:
-            data = last.version.secret.reveal()
+        if not is_done and steps[-1].version.secret is not None:
+            data = steps[-1].version.secret.reveal()
             self._target.writer.import_material(self._ref, data, expected=before)
-        if self._ref.purpose.is_pair and last.action in _WRITES:
+        if self._ref.purpose.is_pair and steps and steps[-1].action in _WRITES:
             self._target.writer.mend_public(self._ref)
         self._verify(steps)
         return steps
 
-    def _batches(self, added: Iterable[Sequence[Restored]]) -> list[Sequence[Restored]]:
+    def _batches(
+        self, added: Iterable[Sequence[Restored]], notes: Sequence[Replacement]
+    ) -> list[Sequence[Restored]]:
         """What is switched together: all of a key where it lies in one blob, else version by version."""
         batches = [items for items in added if items]
-        if is_switched(self._keys.layout, self._ref) or not batches:
+        if is_switched(self._keys.layout, self._ref) or not (batches or notes):
             return batches
         return [[item for items in batches for item in items]]
 
@@ -213,14 +244,15 @@ class _KeyImport:
         self._switch(items, archives)
         return True
 
-    def _switch(self, items: Sequence[Restored], archives: Mapping[Half, str]) -> None:
+    def _switch(
+        self, items: Sequence[Restored], archives: Mapping[Half, str], notes: Iterable[Replacement] = ()
+    ) -> None:
         """Write blobs, each proved to open; what they supersede is archived under the names given."""
-        self._keys.store.supersede(
-            [
-                Replacement(item.name, self._blob(item), item.mode, item.time_ns, archives.get(item.half))
-                for item in items
-            ]
+        blobs = (
+            Replacement(item.name, self._blob(item), item.mode, item.time_ns, archives.get(item.half))
+            for item in items
         )
+        self._keys.store.supersede([*blobs, *notes])
 
     def _blob(self, item: Restored) -> bytes:
         if item.half is Half.PUBLIC or self._ref.purpose.shape is Shape.PLAIN:
@@ -250,10 +282,16 @@ def _decided(steps: list[Step], policy: OnConflict) -> list[Step]:
     conflicts = [step for step in steps if step.action is Action.CONFLICT]
     if not conflicts:
         return steps
-    if policy is OnConflict.NEWER_VERSION and all(_can_supersede(step) for step in conflicts):
+    follows = policy is OnConflict.FOLLOW and any(step.is_current_there for step in steps)
+    is_superseded = policy is OnConflict.NEWER_VERSION or follows
+    if is_superseded and all(_can_supersede(step) for step in conflicts):
         return [replace(s, action=Action.SUPERSEDE) if s in conflicts else s for s in steps]
     left = (Action.ADD,) if policy is not OnConflict.SKIP else (Action.ADD, Action.CONFLICT)
     return [replace(step, action=Action.SKIP) if step.action in left else step for step in steps]
+
+
+def _supersedes(steps: list[Step]) -> bool:
+    return bool(steps) and steps[-1].action is Action.SUPERSEDE
 
 
 def _can_supersede(step: Step) -> bool:

@@ -102,6 +102,10 @@ class KeyStates:
         """What was said of a key's versions, those that are gone included; from memory."""
         return self._records.get(str(ref), ())
 
+    def refs(self) -> Iterator[KeyRef]:
+        """The keys of which something was said, those that are gone included; from memory."""
+        return (ref for ref, _ in self._known(self._records))
+
     def of(self, ring: KeyRing, version: KeyVersion) -> VersionState:
         """The state of a version of that ring."""
         records = self._records.get(str(ring.ref), ()) if self._records else ()

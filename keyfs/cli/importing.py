@@ -34,7 +34,7 @@ from keyfs.logs import event
 from keyfs.seal.bundles import Format
 
 _log = logging.getLogger(__name__)
-_COLUMNS: Final = ("purpose", "client", "version", "action", "reason")
+_COLUMNS: Final = ("purpose", "client", "version", "action", "there", "reason")
 _STYLES: Final = {Action.EQUAL: "dim", Action.SKIP: "dim", Action.CONFLICT: "red", Action.REFUSED: "red"}
 
 
@@ -99,19 +99,26 @@ def _counts(report: ImportReport) -> dict[str, int]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return row.ref.purpose.name, row.ref.client_label, row.version, row.action.value, row.reason
+    return row.ref.purpose.name, row.ref.client_label, row.version, row.action.value, row.there, row.reason
+
+
+def as_rows(rows: list[Row]) -> list[dict[str, str | None]]:
+    """What happened to each version, for programs."""
+    return [{**dict(zip(_COLUMNS, _cells(row), strict=True)), "client": row.ref.client} for row in rows]
 
 
 def _tell(form: Format, backup: Bundle, report: ImportReport, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        rows = [
-            {**dict(zip(_COLUMNS, _cells(row), strict=True)), "client": row.ref.client} for row in report.rows
-        ]
         errors = {str(ref): str(error) for ref, error in report.failed.items()}
-        facts = {"format": form.value, "dry_run": dry_run, "versions": rows, "counts": _counts(report)}
+        facts = {
+            "format": form.value,
+            "dry_run": dry_run,
+            "versions": as_rows(report.rows),
+            "counts": _counts(report),
+        }
         click.echo(json.dumps({**facts, "failed": errors, "left_out": backup.left_out}, indent=2))
     elif dry_run:
-        click.echo(_table(report.rows), nl=False)
+        click.echo(version_table(report.rows), nl=False)
     for name, reason in sorted(backup.left_out.items()):
         click.echo(f"left out {name}: {reason}", err=True)
     for ref, error in report.failed.items():
@@ -121,7 +128,8 @@ def _tell(form: Format, backup: Bundle, report: ImportReport, *, dry_run: bool, 
     click.echo(f"{'would be' if dry_run else 'versions'}: {told}", err=True)
 
 
-def _table(rows: list[Row]) -> str:
+def version_table(rows: list[Row]) -> str:
+    """The same for people; in colour at a terminal, with tabs elsewhere."""
     if not sys.stdout.isatty():
         lines = [_COLUMNS, *(_cells(row) for row in rows)]
         return "".join("\t".join(cells) + "\n" for cells in lines)

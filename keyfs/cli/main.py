@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "init": ("keyfs.cli.keys:init", "Make a new, empty key store."),
     "list": ("keyfs.cli.listing:list_keys", "Show the keys there are."),
     "master-key": ("keyfs.cli.master:master_key", "Make, wrap and try a master key."),
+    "migrate": ("keyfs.cli.migrate:migrate_keys", "Bring a key store into another layout or place."),
     "mount": ("keyfs.cli.mount:mount", "Mount a key store."),
     "read": ("keyfs.cli.keys:read", "Write a key's bytes to stdout."),
     "reload": ("keyfs.cli.reload:reload", "New program and settings for a supervised mount."),

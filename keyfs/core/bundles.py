@@ -1,8 +1,8 @@
 """A backup in memory: keys with all their versions, opened; and the form in which keyfs writes it down.
 
-The form is MessagePack with named fields, keys in the order of their paths, versions oldest first. One backup
-has one form: what is not exactly what `encode` gives is refused. It is never on a disk without a seal around
-it (`keyfs.seal.bundles`).
+The form is MessagePack with named fields, keys in the order of their paths, versions oldest first; what
+nobody said of a version is not written. One backup has one form: what is not exactly what `encode` gives is
+refused. It is never on a disk without a seal around it (`keyfs.seal.bundles`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,9 @@ import msgspec
 from keyfs.core.names import GLOBAL, Half, KeyRef, check_client
 from keyfs.core.own import OwnKind, OwnSpec, is_own_name
 from keyfs.core.purposes import PURPOSES, Purpose, Shape
+from keyfs.core.rings import DESTROYED
 from keyfs.core.secret import Secret
+from keyfs.core.state_records import WHY_LIMIT
 from keyfs.errors import InvalidName, LayoutUnsupported, MaterialCorrupt
 
 FORMAT: Final = 1
@@ -23,6 +25,7 @@ SIZE_MAX: Final = 1 << 27
 """How many bytes a bundle may have, sealed or open. All of it is in memory at once."""
 _DAMAGED: Final = "the bundle opened, but what it holds is not a backup that keyfs wrote"
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
+_Reason = Annotated[str, msgspec.Meta(max_length=WHY_LIMIT)]
 _BY_NAME: Final = {purpose.name: purpose for purpose in PURPOSES}
 
 
@@ -38,8 +41,17 @@ class BundledVersion:
     secret: Secret | None
     public: Secret | None
     number: _Text = ""  # by which it is known too, current or not; empty in layouts without numbers
-    state: int | None = None  # as Acra counts them, 1 to 6; None in layouts without states
+    state: int | None = None  # as Acra counts them, 1 to 6; None where nobody said one
     until_ns: int | None = None  # for how long it is said to be valid; None where nobody says
+    why: _Reason = ""  # it has this state
+    said_ns: int | None = None  # when that was said
+    destroy_at_ns: int | None = None  # when it is to be destroyed, if that is planned
+    is_forced: bool = False  # and whether that was asked for whatever Acra cannot read then
+
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether this is what is left of a version that was destroyed: its name and dates."""
+        return self.secret is None and self.public is None and self.state == DESTROYED
 
     def half(self, half: Half) -> Secret | None:
         """The half asked for, if there is one."""
@@ -55,10 +67,23 @@ class BundledVersion:
 
 @dataclass(frozen=True, slots=True)
 class BundledKey:
-    """One key: its versions, oldest first; the current one, if there is one, is last."""
+    """One key: its versions, oldest first; the current one, if there is one, is last.
+
+    What is left of destroyed ones is among them in its place, or first, where only its stamp tells that.
+    """
 
     ref: KeyRef
     versions: tuple[BundledVersion, ...]
+
+    def held(self) -> list[BundledVersion]:
+        """The versions that there is material of."""
+        return [version for version in self.versions if not version.is_destroyed]
+
+    def wipe(self) -> None:
+        """Overwrite all key material."""
+        for version in self.versions:
+            for _, material in version.halves():
+                material.wipe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +96,35 @@ class Bundle:
     left_out: dict[str, str] = field(default_factory=dict)  # what is no key, by name, and why
 
     def count(self) -> tuple[int, int, int]:
-        """How many keys, versions and halves there are."""
-        versions = [version for key in self.keys for version in key.versions]
-        return len(self.keys), len(versions), sum(1 for version in versions for _ in version.halves())
+        """How many keys, versions and halves there are; what was destroyed is none."""
+        held = [key.held() for key in self.keys]
+        versions = [version for found in held for version in found]
+        halves = sum(1 for version in versions for _ in version.halves())
+        return sum(1 for found in held if found), len(versions), halves
 
     def wipe(self) -> None:
         """Overwrite all key material."""
         for key in self.keys:
-            for version in key.versions:
-                for _, material in version.halves():
-                    material.wipe()
+            key.wipe()
+
+
+class _Version(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A version as it is written down: see `BundledVersion`. What has a default came later."""
+
+    id: _Text
+    public_id: _Text | None
+    is_current: bool
+    created_ns: int | None
+    retired_ns: int | None
+    secret: Secret | None
+    public: Secret | None
+    number: _Text
+    state: int | None
+    until_ns: int | None
+    why: _Reason = ""
+    said_ns: int | None = None
+    destroy_at_ns: int | None = None
+    is_forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +134,7 @@ class _Key:
     purpose: _Text
     client: _Text | None
     own: bool
-    versions: tuple[BundledVersion, ...]
+    versions: tuple[_Version, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +213,12 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[Any]", view: memoryview) -> Any: 
 
 
 def _key(key: BundledKey) -> _Key:
-    return _Key(key.ref.purpose.name, key.ref.client, key.ref.purpose.own is not None, key.versions)
+    versions = tuple(_Version(**_fields_of(version)) for version in key.versions)
+    return _Key(key.ref.purpose.name, key.ref.client, key.ref.purpose.own is not None, versions)
+
+
+def _fields_of(version: BundledVersion | _Version) -> dict[str, Any]:
+    return {name: getattr(version, name) for name in _Version.__struct_fields__}
 
 
 def _read(key: _Key, own: dict[tuple[str, bool], Purpose]) -> BundledKey:
@@ -181,7 +230,9 @@ def _read(key: _Key, own: dict[tuple[str, bool], Purpose]) -> BundledKey:
         client = None if key.client is None else check_client(purpose, key.client)
     except InvalidName as exc:
         raise MaterialCorrupt(_DAMAGED) from exc
-    return BundledKey(KeyRef(purpose, client), key.versions)
+    return BundledKey(
+        KeyRef(purpose, client), tuple(BundledVersion(**_fields_of(version)) for version in key.versions)
+    )
 
 
 def _own_purpose(name: str, own: dict[tuple[str, bool], Purpose], *, is_global: bool) -> Purpose | None:

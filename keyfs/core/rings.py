@@ -13,6 +13,8 @@ RING_SUFFIX: Final = ".keyring"
 NEW_SUFFIX: Final = ".keyring.new"
 """How the names of what Acra writes before it renames it end; found at rest it is a left-over."""
 NO_CURRENT: Final = -1
+KEEP_CURRENT: Final = 0
+"""In a table of contents that is to be written: what is current stays so."""
 LIFETIME_S: Final = 365 * 86_400
 """For how long Acra says that a new key is valid. Nothing heeds it."""
 SEQNUM_LIMIT: Final = (1 << 63) - 1
@@ -120,6 +122,22 @@ class Ring:
         keys = (*self.keys[:place], key, *self.keys[place:])
         return replace(self, keys=keys, current=key.seqnum if is_newest else self.current)
 
+    def saying(self, contents: "Contents", current: int) -> "Ring":
+        """The ring with these states and dates, and with what is left of versions that were destroyed.
+
+        Args:
+            contents: says nothing of a version that is destroyed here, or is not here at all.
+            current: what is current where *contents* says `KEEP_CURRENT`.
+        """
+        ring = self
+        for entry in contents.entries:
+            key = ring.key(entry.seqnum)
+            if key is None and entry.state == DESTROYED:
+                ring = ring.with_key(RingKey(entry.seqnum, DESTROYED, entry.since_ns, entry.until_ns, ()))
+            elif key is not None and key.state != DESTROYED:
+                ring = ring.with_key(replace(key, state=entry.state, until_ns=entry.until_ns, raw=b""))
+        return replace(ring, current=current if contents.current == KEEP_CURRENT else contents.current)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -144,15 +162,16 @@ NOTHING: Final = Contents(NO_CURRENT, ())
 
 def contents_note(ring: Ring) -> str:
     """The table of contents of *ring* as a text: `CURRENT SEQNUM:STATE:SINCE:UNTIL …`, times in seconds."""
-    entries = (
-        f"{key.seqnum}:{key.state}:{key.since_ns // NANOSECONDS}:{key.until_ns // NANOSECONDS}"
-        for key in ring.shown().values()
-    )
-    return " ".join((str(ring.current), *entries))
+    return _note(ring.current, ring.shown().values())
+
+
+def as_note(contents: Contents) -> str:
+    """A table of contents as a text."""
+    return _note(contents.current, contents.entries)
 
 
 def parse_contents(note: str) -> Contents:
-    """What `contents_note` wrote."""
+    """What `contents_note` or `as_note` wrote."""
     current, *entries = note.split(" ")
     return Contents(int(current), tuple(_entry(text) for text in entries))
 
@@ -195,6 +214,14 @@ def rings_of(names: Iterable[str]) -> dict[str, list[str]]:
         if half is not None or is_ring_name(name):
             found.setdefault(name if half is None else half[0], []).append(name)
     return found
+
+
+def _note(current: int, versions: Iterable[Entry | RingKey]) -> str:
+    entries = (
+        f"{one.seqnum}:{one.state}:{one.since_ns // NANOSECONDS}:{one.until_ns // NANOSECONDS}"
+        for one in versions
+    )
+    return " ".join((str(current), *entries))
 
 
 def _entry(text: str) -> Entry:

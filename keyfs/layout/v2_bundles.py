@@ -1,6 +1,6 @@
 """Acra's v2 bundles: key rings with opened keys, to a backup and back. Numbers, dates and states stay.
 
-What is left of a destroyed version, its number and dates, is in no backup.
+What is left of a destroyed version, its number and dates, is in none of Acra's bundles.
 """
 
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ def from_rings(rings: Iterable[Ring], made_ns: int | None = None) -> Bundle:
 def to_rings(bundle: Bundle) -> tuple[list[Ring], dict[str, str]]:
     """The rings that Acra can import, and what cannot be in them, with the reason."""
     left_out = {str(key.ref): "Acra knows no such keys in v2" for key in bundle.keys if _is_strange(key.ref)}
-    return [_ring(key) for key in bundle.keys if not _is_strange(key.ref)], left_out
+    return [_ring(key) for key in bundle.keys if key.held() and not _is_strange(key.ref)], left_out
 
 
 def _is_strange(ref: KeyRef) -> bool:
@@ -84,7 +84,7 @@ def _version(ring: Ring, key: RingKey) -> BundledVersion:
 
 
 def _ring(key: BundledKey) -> Ring:
-    numbers = numbered(key)
+    numbers = [(version, number) for version, number in numbered(key) if not version.is_destroyed]
     made = [_ring_key(version, number, is_pair=key.ref.purpose.is_pair) for version, number in numbers]
     current = next((number for version, number in numbers if version.is_current), NO_CURRENT)
     return Ring(path_of(key.ref).encode(), tuple(sorted(made, key=lambda made: made.seqnum)), current)

@@ -55,6 +55,7 @@ class Replacement:
     mode: int
     mtime_ns: int
     archive: str | None
+    note: str = ""  # what a store that looks into blobs is to say in this one beside *data*; see `BlobStat`
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from keyfs.core.rings import (
     Ring,
     RingKey,
     half_name,
+    is_ring_name,
+    parse_contents,
     parse_half_name,
     ring_path,
 )
@@ -91,7 +93,8 @@ class RingChanges:
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`. A version that the ring has not is added, and current if it is the newest.
 
-        Each ring is switched once, with all that is new in it.
+        Each ring is switched once, with all that is new in it. One that is named itself gets what the note
+        says: a table of contents, of which `Ring.saying` tells what counts.
 
         Raises:
             RingInvalid: the ring that is there does not verify; it is never overwritten.
@@ -100,7 +103,7 @@ class RingChanges:
         """
         plan: dict[str, list[Replacement]] = {}
         for item in replacements:
-            plan.setdefault(_part(item.name)[0], []).append(item)
+            plan.setdefault(item.name if _is_note(item) else _part(item.name)[0], []).append(item)
         for ring_name, items in plan.items():
             edit = partial(_with_halves, items=items, is_pair=self._is_pair(ring_path(ring_name)))
             self._change(ring_name, edit, makes=True)
@@ -203,9 +206,16 @@ def _part(name: str) -> tuple[str, int, bool]:
     return half
 
 
-def _with_halves(ring: Ring, items: Iterable[Replacement], *, is_pair: bool) -> Ring:
+def _is_note(item: Replacement) -> bool:
+    return is_ring_name(item.name) and bool(item.note)
+
+
+def _with_halves(ring: Ring, items: Sequence[Replacement], *, is_pair: bool) -> Ring:
     """The ring with new halves; a version that gets a secret half is from that moment."""
+    current = ring.current
     for item in items:
+        if _is_note(item):
+            continue
         _, seqnum, is_public = _part(item.name)
         since_ns = item.mtime_ns // NANOSECONDS * NANOSECONDS
         until_ns = since_ns + LIFETIME_S * NANOSECONDS
@@ -217,6 +227,8 @@ def _with_halves(ring: Ring, items: Iterable[Replacement], *, is_pair: bool) -> 
         else:
             new = key.holding(item.data, key.public, is_pair=is_pair)
             ring = ring.with_key(replace(new, since_ns=since_ns, until_ns=until_ns))
+    for item in filter(_is_note, items):
+        ring = ring.saying(parse_contents(item.note), current)
     return ring
 
 

@@ -1,0 +1,137 @@
+"""`keyfs migrate`: a key store into another one, of another layout too."""
+
+import json
+import logging
+from contextlib import closing
+from typing import Any
+
+import click
+
+from keyfs import logs
+from keyfs.broker.audit import leave_line
+from keyfs.broker.importing import OnConflict, Target
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.migrating import MigrationReport, migrate, verify
+from keyfs.cli.exitcodes import EXIT_CODES, OK
+from keyfs.cli.importing import as_rows, version_table
+from keyfs.cli.options import (
+    config_option,
+    json_option,
+    log_level_option,
+    master_key_option,
+    wait_option,
+)
+from keyfs.cli.progress import progress_bar
+from keyfs.cli.whole import open_whole
+from keyfs.custody import raise_guards
+from keyfs.errors import InvalidSettings, KeyfsError
+from keyfs.layout.differences import NOTES
+from keyfs.logs import event
+
+_log = logging.getLogger(__name__)
+
+
+@click.command("migrate", short_help="Bring a key store into another layout or place.")
+@config_option
+@master_key_option
+@click.option(
+    "--target-master-key",
+    envvar="KEYFS_TARGET_MASTER_KEY",
+    metavar="URI[,URI…]",
+    help="Where the target's master key is; that of the source by default.",
+)
+@wait_option
+@click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only show. Writes nothing.")
+@json_option
+@log_level_option
+@click.argument("source", metavar="SRC-URI")
+@click.argument("target", metavar="DST-URI")
+def migrate_keys(
+    *,
+    source: str,
+    target: str,
+    target_master_key: str | None,
+    dry_run: bool,
+    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+) -> int:
+    """Bring every key with its history from one key store into another one, of whatever layout.
+
+    Nothing of the source is changed. Can be stopped and run again; a different key at the destination is
+    never overwritten. Then every version is read from both and compared. What the other layout cannot say is
+    told. The destination has to be made first, with keyfs init.
+    """
+    logs.configure(others["log_level"], "stderr")
+    raise_guards()
+    master_key = others["master_key"]
+    here, _ = open_whole({**others, "store": source})
+    with closing(here):
+        elsewhere = {**others, "store": target, "master_key": target_master_key or master_key}
+        report = _migrated(here, elsewhere, dry_run=dry_run)
+        facts = {"source": here.store.describe(), "layout": here.layout.name, "dry_run": dry_run}
+    _tell(facts, report, as_json=others["as_json"])
+    return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)
+
+
+def _migrated(here: KeyStore, elsewhere: dict[str, Any], *, dry_run: bool) -> MigrationReport:
+    there, writer = open_whole(elsewhere)
+    with closing(there):
+        if there.store.describe() == here.store.describe():
+            raise InvalidSettings(
+                f"{here.store.describe()} cannot be migrated into itself: name another place"
+            )
+        with progress_bar("migrating keys") as progress:
+            report = migrate(here, Target(there, writer, OnConflict.FOLLOW, dry_run), progress)
+    if dry_run:
+        return report
+    there, _ = open_whole(elsewhere)  # anew: nothing that this process remembers counts
+    with closing(there):
+        with progress_bar("comparing keys") as progress:
+            verify(here, there, report, progress)
+        _leave_trace(there, here, report)
+    return report
+
+
+def _leave_trace(there: KeyStore, here: KeyStore, report: MigrationReport) -> None:
+    facts: dict[str, Any] = {
+        "source": here.store.describe(),
+        "failed": len(report.failed),
+        **report.counts(),
+    }
+    event(_log, logging.INFO, "migration.ended", store=there.store.describe(), **facts)
+    try:
+        leave_line(there.store, "migrate", **facts)
+    except KeyfsError as exc:  # what was done is done
+        event(_log, logging.WARNING, "audit.lost", error=exc)
+
+
+def _tell(facts: dict[str, Any], report: MigrationReport, *, as_json: bool) -> None:
+    rows = [row for _, found in sorted(report.rows.items(), key=lambda item: str(item[0])) for row in found]
+    verified = dict(zip(("keys", "versions", "halves"), report.verified, strict=True))
+    if as_json:
+        whole = {
+            **facts,
+            "versions": as_rows(rows),
+            "counts": report.counts(),
+            "noted_beside": report.said,
+            "verified": verified,
+            "notes": {
+                code: {"message": NOTES[code], "of": paths} for code, paths in sorted(report.notes.items())
+            },
+            "failed": {str(ref): str(error) for ref, error in report.failed.items()},
+            "left_out": report.left_out,
+        }
+        click.echo(json.dumps(whole, indent=2))
+    elif facts["dry_run"]:
+        click.echo(version_table(rows), nl=False)
+    for name, reason in sorted(report.left_out.items()):
+        click.echo(f"left out {name}: {reason}", err=True)
+    for code, paths in sorted(report.notes.items()):
+        click.echo(f"note {code}, {len(paths)} (first: {paths[0]}): {NOTES[code]}", err=True)
+    for ref, error in sorted(report.failed.items(), key=lambda item: str(item[0])):
+        click.echo(f"not migrated {ref}: {error}", err=True)
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts().items() if count) or "nothing"
+    if facts["dry_run"]:
+        click.echo(f"would be: {counts}", err=True)
+    else:
+        read = "{versions} versions of {keys} keys read back and compared".format(**verified)
+        click.echo(f"versions: {counts}; {read}", err=True)
