@@ -204,6 +204,19 @@ def layout_of(store: Store) -> str:
     return layout_name(_marker(store))
 
 
+def layout_at(uri: str) -> str:
+    """The layout of the key store that *uri* names, which takes no master key.
+
+    Raises:
+        As `open_store` and `layout_of`.
+    """
+    store = open_store(uri)
+    try:
+        return layout_of(store)
+    finally:
+        store.close()
+
+
 def _marker(store: Store) -> bytes | None:
     try:
         return store.get(MARKER).data

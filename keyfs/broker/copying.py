@@ -68,11 +68,7 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
         OperationRefused: they are of different layouts.
         StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable: the copy stopped here.
     """
-    if source.layout.name != target.layout.name:
-        raise OperationRefused(
-            f"a copy keeps the layout, and here layout {source.layout.name} would become "
-            f"{target.layout.name}: use keyfs migrate"
-        )
+    demand_one_layout(source.layout.name, target.layout.name)
     report = CopyReport()
     refs = set(source.index.refs())
     for _ in range(ROUNDS):
@@ -84,6 +80,18 @@ def copy(source: KeyStore, target: KeyStore, progress: Progress = lambda _done, 
             break
     report.left_out = tuple(sorted(source.index.strays))
     return report
+
+
+def demand_one_layout(source: str, target: str) -> None:
+    """Nothing, if these are the same layout.
+
+    Raises:
+        OperationRefused: they are not.
+    """
+    if source != target:
+        raise OperationRefused(
+            f"a copy keeps the layout, and here layout {source} would become {target}: use keyfs migrate"
+        )
 
 
 def _copy_ring(source: KeyStore, target: KeyStore, ref: KeyRef, report: CopyReport) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keyfs.broker.keystore import KeyStore
-from keyfs.broker.states import said_of, state_of
+from keyfs.broker.states import anchored, said_of, state_of
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.core.stamps import is_stamp, parse_stamp
+from keyfs.core.stamps import LAST_NS, format_stamp, is_stamp, parse_stamp
 from keyfs.core.state_records import Record
 from keyfs.core.states import KeyState
 from keyfs.errors import (
@@ -121,10 +121,14 @@ def read_key(keys: KeyStore, ref: KeyRef) -> tuple[BundledKey | None, Failures]:
 
 def _destroyed(ring: KeyRing, told: Iterable[Record]) -> Iterator[BundledVersion]:
     """What is left of destroyed versions beside the key store, where the ring says nothing of them."""
-    there = {name for version in ring.versions for name in (version.id, version.number)}
+    names: set[str] = set()
     for record in told:
-        stamp = record.anchor.stamp
-        if record.state is KeyState.DESTROYED and stamp is not None and stamp not in there:
+        if record.state is not KeyState.DESTROYED or anchored(ring, record.anchor):
+            continue
+        # What was current when it was destroyed has no stamp: it retired at that moment.
+        stamp = record.anchor.stamp or format_stamp(min(max(record.at_ns, 0), LAST_NS))
+        if stamp not in names:
+            names.add(stamp)
             retired_ns = parse_stamp(stamp) if is_stamp(stamp) else None
             yield BundledVersion(
                 *(stamp, None, False, None, retired_ns, None, None),

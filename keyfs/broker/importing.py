@@ -139,16 +139,21 @@ def _import_key(key: BundledKey, target: Target) -> list[Row]:
     steps = work.decided()
     if not target.dry_run and (any(step.action in _WRITES for step in steps) or work.notes(steps)):
         steps = work.carry_out()
-    layout = target.keys.layout
-    return [Row(key.ref, step.version.id, step.action, step.reason, _called(layout, step)) for step in steps]
+    return [_row(target.keys.layout, key.ref, step) for step in steps]
 
 
-def _called(layout: Layout, step: Step) -> str:
+def _row(layout: Layout, ref: KeyRef, step: Step) -> Row:
+    return Row(ref, step.version.id, step.action, step.reason, _called(layout, ref, step))
+
+
+def _called(layout: Layout, ref: KeyRef, step: Step) -> str:
     """What a version is called there; what it would be, where it is not there."""
     if step.there is not None:
         return step.there.number or step.there.id
+    if step.version.is_current and step.action is Action.ADD and not has_rings(layout, ref):
+        return CURRENT
     slots = layout.slots(step.items[0].name) if step.action is Action.ADD else ()
-    return slots[0].stamp or CURRENT if slots else ""
+    return slots[0].stamp or "" if slots else ""
 
 
 def _demand_sound(key: BundledKey) -> None:

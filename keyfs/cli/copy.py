@@ -7,6 +7,7 @@ import click
 from keyfs import app, logs
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
+from keyfs.broker.copying import demand_one_layout
 from keyfs.broker.state_changes import StateWriter
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.options import (
@@ -35,6 +36,7 @@ def copy(*, master_key: str, legacy: bool, wait: float, log_level: str, source: 
     are never overwritten. A directory has to be made first, with keyfs init.
     """
     logs.configure(log_level, "stderr")
+    demand_one_layout(app.layout_at(source), app.layout_at(target))  # before a master key is asked for
     # Declared or not: what stayed behind would be missed when the source is gone.
     own = own_purposes()
     here, _ = app.open_keys(app.Access(source, master_key, legacy, wait, own=own, undeclared=True))

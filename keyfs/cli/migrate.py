@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keyfs import logs
+from keyfs import app, logs
 from keyfs.broker.audit import leave_line
 from keyfs.broker.importing import OnConflict, Target
 from keyfs.broker.keystore import KeyStore
@@ -65,11 +65,26 @@ def migrate_keys(
     master_key = others["master_key"]
     here, _ = open_whole({**others, "store": source})
     with closing(here):
+        if not target_master_key:
+            _demand_same_form(here.layout.name, app.layout_at(target))
         elsewhere = {**others, "store": target, "master_key": target_master_key or master_key}
         report = _migrated(here, elsewhere, dry_run=dry_run)
         facts = {"source": here.store.describe(), "layout": here.layout.name, "dry_run": dry_run}
     _tell(facts, report, as_json=others["as_json"])
     return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)
+
+
+def _demand_same_form(source: str, target: str) -> None:
+    """Nothing, if a master key of the source could be one of the target.
+
+    Raises:
+        InvalidSettings: it cannot.
+    """
+    if source != target:
+        raise InvalidSettings(
+            f"the target has layout {target}, whose master keys are not those of {source}: name its own with "
+            "--target-master-key"
+        )
 
 
 def _migrated(here: KeyStore, elsewhere: dict[str, Any], *, dry_run: bool) -> MigrationReport:
@@ -128,7 +143,7 @@ def _tell(facts: dict[str, Any], report: MigrationReport, *, as_json: bool) -> N
     for code, paths in sorted(report.notes.items()):
         click.echo(f"note {code}, {len(paths)} (first: {paths[0]}): {NOTES[code]}", err=True)
     for ref, error in sorted(report.failed.items(), key=lambda item: str(item[0])):
-        click.echo(f"not migrated {ref}: {error}", err=True)
+        click.echo(f"not migrated {ref}: {str(error).removeprefix(f'{ref}: ')}", err=True)
     counts = ", ".join(f"{count} {name}" for name, count in report.counts().items() if count) or "nothing"
     if facts["dry_run"]:
         click.echo(f"would be: {counts}", err=True)

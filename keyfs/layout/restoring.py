@@ -197,8 +197,9 @@ def _stamps(ref: KeyRef, version: BundledVersion, last_ns: int | None) -> dict[H
     if is_stamp(version.id):
         public = version.public_id or version.id
         return {Half.SECRET: version.id, Half.PUBLIC: public}
-    # One that never was current, or was destroyed while it was, retired when it came.
-    retired_ns = version.retired_ns if version.retired_ns is not None else version.created_ns
+    # One that never was current retired when it came; one that was destroyed while it was, then.
+    times = (version.retired_ns, version.said_ns if version.is_destroyed else None, version.created_ns)
+    retired_ns = next((time_ns for time_ns in times if time_ns is not None), None)
     if retired_ns is None or not 0 <= retired_ns < FOLLOWED_NS:
         raise MaterialCorrupt(f"{ref}: nobody knows when version {version.id} retired")
     if last_ns is not None:

@@ -1,20 +1,15 @@
 """Backups of layout v2: to v1 and from it, in a directory and in Redis, in Acra's format too."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundle_site import LABELS, Site
-from copied_stores import Place
+from bundle_site import Site
+from two_layouts import filled, new_place, versions_in
 
-from keyfs import app
-from keyfs.core.names import Half, parse_key_ref
-from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.redis_servers import RedisServer, redis_server
 
-Versions = dict[str, list[tuple[bytes, bytes | None]]]
 ORDERS = [("v1", "v2"), ("v2", "v1"), ("v2", "v2")]
 
 
@@ -22,45 +17,6 @@ ORDERS = [("v1", "v2"), ("v2", "v1"), ("v2", "v2")]
 def server() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
-
-
-def new_place(place: Path, name: str, layout: str, uri: str | None = None) -> Place:
-    key = place / f"{name}.master"
-    fd = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(new_master_key(layout))
-    uri = uri or f"dir:{place / name}"
-    app.init_store(uri, layout)
-    return Place(uri, key)
-
-
-def filled(place: Place) -> Place:
-    keys, writer = app.open_keys(app.Access(place.uri, f"file:{place.master_key}"))
-    keys.load()
-    for label in LABELS:
-        ref = parse_key_ref(label)
-        writer.generate(ref)
-        writer.rotate(ref)
-        writer.rotate(ref)
-    keys.close()
-    return place
-
-
-def versions_in(place: Place) -> Versions:
-    """Both halves of every version, oldest first, the current one last."""
-    keys, _ = app.open_keys(app.Access(place.uri, f"file:{place.master_key}"))
-    keys.load()
-    found: Versions = {}
-    for ring in keys.rings():
-        for version in ring.versions:
-            halves = [
-                None if part is None else keys.reader.open(ring.ref, version, half).material.reveal()
-                for half, part in ((Half.SECRET, version.secret), (Half.PUBLIC, version.public))
-            ]
-            assert halves[0] is not None
-            found.setdefault(str(ring.ref), []).append((halves[0], halves[1]))
-    keys.close()
-    return found
 
 
 @pytest.mark.parametrize(("source", "target"), ORDERS)
