@@ -20,7 +20,7 @@ WHY_LIMIT: Final = 1000  # characters of a reason
 class Anchor:
     """What tells which version a record is of, even after it has retired, or its store was moved.
 
-    A version that had retired is told by its *stamp*, which stays; in layouts with numbers, any version by its
+    A version that had retired is told by its *stamp*, which stays; in layouts with numbers, each one by its
     number. One that was current has no stamp yet: it is the one with these bytes; or, where those were sealed
     anew or copied, the one that became current then.
     """

@@ -15,6 +15,7 @@ from keyfs.core.rings import (
     COMPROMISED,
     DEACTIVATED,
     DESTROYED,
+    NO_CURRENT,
     NOTHING,
     SUSPENDED,
     Contents,
@@ -194,8 +195,14 @@ def _version(ref: KeyRef, entry: Entry, contents: Contents, parts: Mapping[Slot,
 
 
 def _retired_ns(entry: Entry, contents: Contents) -> int | None:
-    """When the version after it came; None for one that never was current, or may become so."""
-    if entry.seqnum > contents.current:
+    """When the version after it came; None for one that never was current, or may become so.
+
+    Where nothing is current the newest one was it, and when that retired the ring does not say.
+    """
+    newest = contents.current
+    if newest == NO_CURRENT:
+        newest = max(other.seqnum for other in contents.entries)
+    if entry.seqnum > newest:
         return None
-    later = [other for other in contents.entries if entry.seqnum < other.seqnum <= contents.current]
+    later = [other for other in contents.entries if entry.seqnum < other.seqnum <= newest]
     return min(later, key=lambda other: other.seqnum).since_ns if later else None
