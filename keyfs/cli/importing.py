@@ -52,7 +52,8 @@ _STYLES: Final = {Action.EQUAL: "dim", Action.SKIP: "dim", Action.CONFLICT: "red
     type=click.Choice([policy.value for policy in OnConflict]),
     default=OnConflict.REFUSE.value,
     show_default=True,
-    help="Where another key is current: refuse, skip it, or make the bundle's its next version.",
+    help="Where another key is current: refuse; skip it; follow, if the bundle goes on from it; or make the "
+    "bundle's the next version, whatever is there.",
 )
 @click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only show. Writes nothing.")
 @json_option

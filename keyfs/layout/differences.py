@@ -12,7 +12,8 @@ NOTES: Final = {
     "destroyed": "that they were destroyed is kept beside the target, where Acra's tools do not look",
     "never-current": "newer than the current version, and never were it, as after a rotation of Acra's that "
     "was interrupted; nor are they there",
-    "no-current": "of these keys no version is current, nor is one there",
+    "no-current": "of these keys no version is current, nor is one there; Acra reads nothing of them, and in "
+    "layout v2 its list of keys ends at them",
     "numbers": "called by a number there, and no longer by the time at which they retired",
     "overdue": "they were to be destroyed by now; that is not planned anew",
     "own": "keys of own purposes lie beside the target, in a place that must be in its backup",
