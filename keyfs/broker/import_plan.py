@@ -5,7 +5,7 @@ store has as its current version what is retired there by now.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from keyfs.broker.bundle_check import fingerprint, fingerprint_of
@@ -27,6 +27,15 @@ class Action(Enum):
     SUPERSEDE = "supersede"  # what is current there retires, and is kept
     SKIP = "skip"  # left as it is there
     REFUSED = "refused"  # it is no key, or the key store does not take it
+
+
+class OnConflict(Enum):
+    """What is to happen where the key store has another key in a version's place."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
+    FOLLOW = "follow"  # refused, unless what is current there is retired in the backup: then that goes on
+    NEWER_VERSION = "newer-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,24 @@ def plan_key(present: Present, ref: KeyRef, items: Collection[Restored]) -> list
 
 
 _Facts = tuple[bytes, KeyVersion | None, set[bytes]]  # fingerprint, who has the name, who else is retired
+
+
+def decided(steps: list[Step], policy: OnConflict) -> list[Step]:
+    """What is done about conflicts: with one that is not resolved nothing of the key is changed."""
+    conflicts = [step for step in steps if step.action is Action.CONFLICT]
+    if not conflicts:
+        return steps
+    follows = policy is OnConflict.FOLLOW and any(step.is_current_there for step in steps)
+    is_superseded = policy is OnConflict.NEWER_VERSION or follows
+    if is_superseded and all(_can_supersede(step) for step in conflicts):
+        return [replace(s, action=Action.SUPERSEDE) if s in conflicts else s for s in steps]
+    left = (Action.ADD,) if policy is not OnConflict.SKIP else (Action.ADD, Action.CONFLICT)
+    return [replace(step, action=Action.SKIP) if step.action in left else step for step in steps]
+
+
+def _can_supersede(step: Step) -> bool:
+    """Only a current version can become a newer one: a retired one would need a name that is taken."""
+    return step.version.is_current and step.version.secret is not None
 
 
 def _step(present: Present, items: tuple[Restored, ...], facts: _Facts) -> Step:

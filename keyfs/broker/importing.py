@@ -5,12 +5,11 @@ goes on where it was. What is wrong with one key keeps no other from being impor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Final
 
 from keyfs.broker.bundle_check import faults_of, fingerprint_of
-from keyfs.broker.import_plan import Action, Present, Step, plan_key
+from keyfs.broker.import_plan import Action, OnConflict, Present, Step, decided, plan_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.sealing import sealed
 from keyfs.broker.state_carrying import carry
@@ -50,15 +49,6 @@ _OF_ONE_KEY: Final = (
 _WRITES: Final = (Action.ADD, Action.SUPERSEDE)
 _LEFT: Final = (Action.CONFLICT, Action.SKIP)  # of such a key nothing is changed
 Progress = Callable[[int, int], None]
-
-
-class OnConflict(Enum):
-    """What is to happen where the key store has another key in a version's place."""
-
-    REFUSE = "refuse"
-    SKIP = "skip"
-    FOLLOW = "follow"  # refused, unless what is current there is retired in the backup: then that goes on
-    NEWER_VERSION = "newer-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +173,7 @@ class _KeyImport:
             RotationConflict: someone who takes no lock changes the key just now.
         """
         present = Present(self._keys, self._ref, self._ring(anew=anew))
-        return _decided(plan_key(present, self._ref, self._items), self._target.on_conflict)
+        return decided(plan_key(present, self._ref, self._items), self._target.on_conflict)
 
     def _ring(self, *, anew: bool) -> KeyRing | None:
         if anew:
@@ -282,23 +272,5 @@ class _KeyImport:
                 raise StoreUnavailable(f"{self._ref}/{step.version.id} does not read back as it was written")
 
 
-def _decided(steps: list[Step], policy: OnConflict) -> list[Step]:
-    """What is done about conflicts: with one that is not resolved nothing of the key is changed."""
-    conflicts = [step for step in steps if step.action is Action.CONFLICT]
-    if not conflicts:
-        return steps
-    follows = policy is OnConflict.FOLLOW and any(step.is_current_there for step in steps)
-    is_superseded = policy is OnConflict.NEWER_VERSION or follows
-    if is_superseded and all(_can_supersede(step) for step in conflicts):
-        return [replace(s, action=Action.SUPERSEDE) if s in conflicts else s for s in steps]
-    left = (Action.ADD,) if policy is not OnConflict.SKIP else (Action.ADD, Action.CONFLICT)
-    return [replace(step, action=Action.SKIP) if step.action in left else step for step in steps]
-
-
 def _supersedes(steps: list[Step]) -> bool:
     return bool(steps) and steps[-1].action is Action.SUPERSEDE
-
-
-def _can_supersede(step: Step) -> bool:
-    """Only a current version can become a newer one: a retired one would need a name that is taken."""
-    return step.version.is_current and step.version.secret is not None

@@ -11,8 +11,8 @@ import click
 
 from keyfs import logs
 from keyfs.broker.audit import leave_line
-from keyfs.broker.import_plan import Action
-from keyfs.broker.importing import ImportReport, OnConflict, Row, Target, import_bundle
+from keyfs.broker.import_plan import Action, OnConflict
+from keyfs.broker.importing import ImportReport, Row, Target, import_bundle
 from keyfs.broker.keystore import KeyStore
 from keyfs.cli.bundle_files import key_file_option, open_bundle_file, passphrase_option
 from keyfs.cli.exitcodes import EXIT_CODES, OK

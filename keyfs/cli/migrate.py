@@ -9,7 +9,8 @@ import click
 
 from keyfs import app, logs
 from keyfs.broker.audit import leave_line
-from keyfs.broker.importing import OnConflict, Target
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import Target
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.migrating import MigrationReport, migrate, verify
 from keyfs.cli.exitcodes import EXIT_CODES, OK

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dying import in_memory as memory_folder
 
-from keyfs.broker.importing import OnConflict, Target
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import Target
 from keyfs.broker.migrating import MigrationReport, migrate, verify
 from keyfs.broker.state_changes import StateWriter
 from keyfs.core.names import CURRENT, KeyRef

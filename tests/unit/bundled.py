@@ -6,7 +6,8 @@ from typing import Any
 
 from keyfs.broker.bundles import read_bundle
 from keyfs.broker.exporting import as_bundle, gather
-from keyfs.broker.importing import ImportReport, OnConflict, Target, import_bundle
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import ImportReport, Target, import_bundle
 from keyfs.core.bundles import Bundle
 from keyfs.core.names import Half
 from keyfs.core.secret import Secret

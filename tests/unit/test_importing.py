@@ -6,7 +6,8 @@ from contextlib import suppress
 import pytest
 from bundled import actions, contents, exported, restore
 
-from keyfs.broker.importing import OnConflict, Target, import_bundle
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import Target, import_bundle
 from keyfs.core.bundles import Bundle, BundledKey, BundledVersion, decode, encode
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.own import OwnKind, OwnSpec

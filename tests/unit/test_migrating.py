@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from keyfs.broker.copying import copy
-from keyfs.broker.importing import OnConflict, Target
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import Target
 from keyfs.broker.migrating import MigrationReport, migrate, verify
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.rings import COMPROMISED, DESTROYED, PRE_ACTIVE, Ring
