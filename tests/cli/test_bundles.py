@@ -89,7 +89,7 @@ def test_a_full_day(site: Site, tmp_path: Path) -> None:
     shown = anew.restore("--dry-run")
     assert shown.code == 0
     head, *rows = shown.out.decode().splitlines()
-    assert head == "purpose\tclient\tversion\taction\treason"
+    assert head == "purpose\tclient\tversion\taction\tthere\treason"
     assert len(rows) == 15
     assert all(row.split("\t")[3] == "add" for row in rows)
     assert files_in(tmp_path / "anew") == {}

@@ -138,6 +138,21 @@ def test_a_backup_that_goes_on_where_the_key_store_stands_keeps_the_order(ref: K
     other.assert_sound(ref)
 
 
+@pytest.mark.parametrize("ref", [STORAGE, STORAGE_SYM], ids=str)
+def test_follow_goes_on_where_the_key_store_stands_and_supersedes_nothing_else(ref: KeyRef) -> None:
+    made = rotated(ref, versions=2)
+    other, strange = copy_of(made), rotated(ref, versions=2, later_ns=500_000_000)
+    made.writer.rotate(ref)
+    assert not restore(exported(made), other, OnConflict.FOLLOW).failed
+    assert other.values(ref) == made.values(ref)
+    assert other.versions(ref) == made.versions(ref)
+    other.assert_sound(ref)
+    before = strange.values(ref)
+    report = restore(exported(made), strange, OnConflict.FOLLOW)
+    assert isinstance(report.failed[ref], KeyExists)
+    assert strange.values(ref) == before
+
+
 def test_a_backup_that_is_older_than_the_key_store_changes_nothing() -> None:
     made = rotated(STORAGE, STORAGE_SYM)
     old = exported(made)
