@@ -20,6 +20,7 @@ from keyfs.core.rings import (
     half_name,
     is_ring_name,
     parse_half_name,
+    parse_whole_name,
     ring_path,
     rings_of,
 )
@@ -138,17 +139,21 @@ class RingStore:
         for ring_name, ring in self._rings(grouped, self._codec.open).items():
             blobs = {} if isinstance(ring, KeyfsError) else _blobs(ring_name, ring)
             for name in grouped[ring_name]:
-                found[name] = blobs.get(name) or _absence(name, ring)
+                found[name] = blobs.get(name) or self._whole(name, ring) or _absence(name, ring)
         return found
 
     def channel(self) -> None:
         """See `Store.channel`: there is none. What would come is a ring, and has to be taken apart."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `Store.delete`; a version is destroyed: its number, dates and state stay in the ring."""
+        """See `Store.delete`; a version is destroyed: its number, dates and state stay in the ring.
+
+        Of one that is named as a whole nothing stays: it has been put elsewhere, and may come back.
+        """
         asked = list(names)
         self._medium.delete(name for name in asked if not _is_ours(name))
-        self._changes.destroy(rings_of(asked))
+        self._changes.destroy(rings_of(name for name in asked if parse_whole_name(name) is None))
+        self._changes.withdraw(name for name in asked if parse_whole_name(name) is not None)
 
     def set_aside(self, name: str) -> None:
         """See `Store.set_aside`: whole rings, or what is none.
@@ -191,6 +196,18 @@ class RingStore:
                 found[name] = exc
         return found
 
+    def _whole(self, name: str, ring: _RingOrError) -> Blob | None:
+        """A version as a ring of its own, signed; of equal versions the same bytes at any time."""
+        part = parse_whole_name(name)
+        alone = None if part is None or isinstance(ring, KeyfsError) else ring.alone(part[1])
+        if part is None or alone is None:
+            return None
+        [key] = alone.keys
+        data = self._codec.seal(ring_path(part[0]), alone, key.since_ns)
+        return Blob(
+            data, BlobStat(len(data), key.since_ns, PRIVATE_MODE, _digest(key, is_public=False).hex())
+        )
+
     def _page(self, names: Sequence[str]) -> Page:
         page = Page({}, {})
         for name, ring in self._rings(names, self._codec.look).items():
@@ -211,13 +228,15 @@ class RingStore:
 def _without_rings(page: Page) -> Page:
     """What is no ring and nothing of the format's own; a file that is called as a ring's part is a stray."""
     blobs = {name: facts for name, facts in page.blobs.items() if not _is_ours(name)}
-    parts = [name for name in page.blobs if parse_half_name(name) is not None]
+    parts = [
+        name for name in page.blobs if _is_ours(name) and not is_ring_name(name) and name not in OWN_NAMES
+    ]
     strays = {f"./{name}": "a file that is called as a version in a key ring" for name in parts}
     return Page(blobs, page.strays | strays)
 
 
 def _is_ours(name: str) -> bool:
-    return name in OWN_NAMES or is_ring_name(name) or parse_half_name(name) is not None
+    return name in OWN_NAMES or bool(rings_of([name]))
 
 
 def _halves(ring_name: str, ring: Ring) -> Iterator[tuple[str, BlobStat, bytes]]:
