@@ -1,7 +1,7 @@
 """`keyfs list`: the inventory, for people and for programs."""
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from typing import Final
 
@@ -19,7 +19,6 @@ from keyfs.core.rotation import RotationPolicy, RotationRule, is_due
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import InvalidSettings, KeyNotFound
 
-STAMP_WIDTH: Final = 29
 BY_SCHEDULE: Final = "schedule"
 
 
@@ -106,29 +105,40 @@ def _chosen(rows: list[Row], key: str | None, known: Collection[Purpose]) -> lis
     return found
 
 
-def _rendered(rows: Iterable[Row], *, as_json: bool) -> str:
+def _rendered(rows: Sequence[Row], *, as_json: bool) -> str:
     if as_json:
         return inventory_json(rows)
     return _table(rows) if sys.stdout.isatty() else inventory_tsv(rows)
 
 
-def _table(rows: Iterable[Row]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("purpose", "client", "version", "half", "bytes", "since"):
-        # A version that is cut off is of no use: it is what `keyfs read` and `destroy` want to be told.
-        width = STAMP_WIDTH if heading == "version" else None
-        table.add_column(heading, justify="right" if heading == "bytes" else "left", min_width=width)
-    for row in rows:
-        half = "public" if row.public else "secret"
-        style = "bold" if row.current else "dim"
-        since = (row.created or "unknown")[:19].replace("T", " ")
-        table.add_row(
-            row.purpose, row.client or "@global", row.version, half, str(row.size), since, style=style
+    # A version that is cut off is of no use: it is what `keyfs read` and `destroy` want to be told.
+    width = max((len(row.version) for row in rows), default=None)
+    for heading in ("purpose", "client", "version", "half", "bytes", "since", "state"):
+        table.add_column(
+            heading,
+            justify="right" if heading == "bytes" else "left",
+            min_width=width if heading == "version" else None,
         )
+    for row in rows:
+        table.add_row(*_cells(row), style="bold" if row.current else "dim")
     console = Console()
     with console.capture() as captured:
         console.print(table)
     return captured.get()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """What people are shown of a row."""
+    half = "public" if row.public else "secret"
+    state = row.state if row.destroy_at is None else f"{row.state}, destroyed {_moment(row.destroy_at)}"
+    since = _moment(row.created or "unknown")
+    return row.purpose, row.client or "@global", row.version, half, str(row.size), since, state
+
+
+def _moment(stamp: str) -> str:
+    return stamp[:19].replace("T", " ")

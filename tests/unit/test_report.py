@@ -183,6 +183,6 @@ def test_whatever_there_is_makes_a_page(keys: list[tuple[str, str, list[float | 
 def test_a_csv_is_quoted_where_it_has_to_be() -> None:
     rows = key("storage-sym", 'a "b", c', 0)
     assert as_csv(rows).splitlines(keepends=True) == [
-        "purpose,client,version,current,public,size,created\r\n",
-        'storage-sym,"a ""b"", c",current,yes,no,45,2026-11-24T12:00:00.000000Z\r\n',
+        "purpose,client,version,current,public,size,created,destroy_at,state\r\n",
+        'storage-sym,"a ""b"", c",current,yes,no,45,2026-11-24T12:00:00.000000Z,,\r\n',
     ]
