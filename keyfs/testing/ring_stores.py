@@ -17,6 +17,9 @@ from keyfs.testing.memory_store import MemoryStore
 
 SIGNATURE_KEY: Final = bytes(range(33, 65))
 SINCE_NS: Final = 1_795_488_390 * NANOSECONDS  # 2026-11-24T02:46:30
+PATH: Final = "client/alice/storage-sym"
+"""Where the ring of `STORAGE_SYM` is."""
+RING: Final = f"{PATH}.keyring"
 YEAR_NS: Final = 365 * 86_400 * NANOSECONDS
 
 

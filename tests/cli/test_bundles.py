@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,12 @@ from bundle_site import BROKEN, BUNDLES, EXISTS, FAULTS, NOT_FOUND, Site, new_si
 from copied_stores import Place, files_in, key_file, materials, new_directory
 
 from keyfs.seal.bundles import Format, recognise
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore
 from keyfs.testing.stores import restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STORES = ("v1-dir", "v1-split", "v1-master48", "v1-legacy")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture

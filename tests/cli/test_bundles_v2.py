@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,10 @@ from copied_stores import Place
 from keyfs import app
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.master.generate import generate as new_master_key
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 Versions = dict[str, list[tuple[bytes, bytes | None]]]
 ORDERS = [("v1", "v2"), ("v2", "v1"), ("v2", "v2")]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def new_place(place: Path, name: str, layout: str, uri: str | None = None) -> Place:

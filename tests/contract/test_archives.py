@@ -15,7 +15,7 @@ from keyfs.store.ring_changes import RingMedium
 from keyfs.testing.builders import AUDIT_LOG, EVERY_REF, STORAGE, Keys, on_store
 from keyfs.testing.faults import failing
 from keyfs.testing.memory_store import MemoryStore
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
 from keyfs.testing.ring_stores import rings_on
 
@@ -24,12 +24,6 @@ PLACES = [f"{medium}-{layout}" for medium in ("memory", "directory", "redis") fo
 
 def everything(ring: KeyRing) -> tuple[KeyVersion, ...]:
     return ring.versions
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(params=PLACES)

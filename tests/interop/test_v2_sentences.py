@@ -16,7 +16,7 @@ from ring_reader import MARK, ReadRing, read_ring
 from keyfs.cli.exitcodes import EXIT_CODES
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyRevoked
 from keyfs.testing.mounted import mounted, run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 ENCRYPTION, SIGNATURE = b"e" * 32, b"s" * 32
 DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (
@@ -60,12 +60,6 @@ class Site:
 
     def ring(self, path: str) -> ReadRing:
         return read_ring(path, self.file(f"{path}.keyring"), ENCRYPTION, SIGNATURE)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["directory", "redis"])
