@@ -1,7 +1,6 @@
 """`keyfs archive`: retired versions that are not to stay in the key store, and are not to be lost either."""
 
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +10,7 @@ import click
 from keyfs.broker.agenda import over_limit_versions
 from keyfs.broker.archive import archive as archive_versions
 from keyfs.broker.archive import archived, purge, restore
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.keystore import KeyStore
 from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
 from keyfs.cli.rotate import purpose_option
@@ -21,10 +20,7 @@ from keyfs.core.names import parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.rotation import RotationPolicy, RotationRule, parse_keep
 from keyfs.core.stamps import NANOSECONDS, rfc3339
-from keyfs.errors import InvalidSettings, KeyfsError
-from keyfs.logs import event
-
-_log = logging.getLogger(__name__)
+from keyfs.errors import InvalidSettings
 
 
 @click.group(short_help="Versions that were taken out of the store.")
@@ -100,7 +96,7 @@ def purge_versions(invocation: Invocation, *, older_than: str | None, yes: bool,
             click.confirm(f"Remove {_named(labels)} for good?", abort=True, err=True)
         purge(keys, labels)
         if labels:
-            _leave_trace(keys, len(labels))
+            leave_trace(keys.store, "archive-purge", removed=len(labels))
     click.echo(f"{len(labels)} versions removed for good", err=True)
 
 
@@ -151,10 +147,3 @@ def _opened(invocation: Invocation) -> Iterator[KeyStore]:
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     with closing(keys):
         yield keys
-
-
-def _leave_trace(keys: KeyStore, removed: int) -> None:
-    try:
-        leave_line(keys.store, "archive-purge", removed=removed)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)

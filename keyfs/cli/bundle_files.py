@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -28,18 +28,26 @@ _SECRET_MAX: Final = 4096
 _LARGER: Final = 1024  # what a seal adds at most
 _HOW: Final = "prompt, file:PATH or env:NAME"
 
-key_file_option = click.option(
+bundle_option = click.option(
+    "--bundle", envvar="KEYFS_BUNDLE", metavar="FILE", required=True, help="The bundle's file."
+)
+_key_file_option = click.option(
     "--key-file",
     envvar="KEYFS_KEY_FILE",
     metavar="FILE",
     help="The bundle's key; by default the bundle's name with .key behind it.",
 )
-passphrase_option = click.option(
+_passphrase_option = click.option(
     "--passphrase-from",
     envvar="KEYFS_PASSPHRASE_FROM",
     metavar="SOURCE",
     help=f"A passphrase instead of a key, and where it is: {_HOW}.",
 )
+
+
+def lock_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a bundle is locked with."""
+    return _key_file_option(_passphrase_option(command))
 
 
 def key_file_of(bundle: Path, key_file: str | None) -> Path:

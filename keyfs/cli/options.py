@@ -72,7 +72,7 @@ store_option = click.option(
     "--store",
     envvar="KEYFS_STORE",
     metavar="URI",
-    help="Key store: dir:PATH, or dir:PATH?public=PATH when public keys are kept apart.",
+    help="Key store: dir:PATH, redis://HOST, …; dir:PATH?public=PATH when public keys are kept apart.",
 )
 master_key_option = click.option(
     "--master-key",

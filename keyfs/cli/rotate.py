@@ -1,14 +1,13 @@
 """`keyfs rotate`: the next version of one key, or of all that are too old."""
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import click
 
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rotate_all import Due, RotationReport, find_due, rotate_due
 from keyfs.cli.exitcodes import EXIT_CODES, OK
@@ -19,10 +18,7 @@ from keyfs.core.durations import seconds
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import NANOSECONDS
-from keyfs.errors import InvalidSettings, KeyfsError
-from keyfs.logs import event
-
-_log = logging.getLogger(__name__)
+from keyfs.errors import InvalidSettings
 
 purpose_option = click.option(
     "--purpose",
@@ -123,11 +119,8 @@ def _audited(keys: KeyStore, report: RotationReport, every_ns: int) -> Iterator[
         yield
     finally:
         counts = {"rotated": len(report.rotated), "failed": len(report.failed)}
-        try:
-            if report.rotated or report.failed:
-                leave_line(keys.store, "rotate", older_than_s=every_ns // NANOSECONDS, **counts)
-        except KeyfsError as exc:  # what was done is done
-            event(_log, logging.WARNING, "audit.lost", error=exc)
+        if report.rotated or report.failed:
+            leave_trace(keys.store, "rotate", older_than_s=every_ns // NANOSECONDS, **counts)
 
 
 def _tell(due: Due, report: RotationReport, *, dry_run: bool, as_json: bool) -> None:
