@@ -20,19 +20,10 @@ from keyfs.core.rings import (
     RingKey,
     half_name,
     parse_half_name,
-    parse_whole_name,
     ring_path,
-    rings_of,
 )
 from keyfs.core.stamps import NANOSECONDS
-from keyfs.errors import (
-    KeyfsError,
-    KeyNotFound,
-    MaterialCorrupt,
-    OperationRefused,
-    RingInvalid,
-    StoreBusy,
-)
+from keyfs.errors import KeyfsError, KeyNotFound, OperationRefused, RingInvalid, StoreBusy
 from keyfs.store.base import Blob, Replacement, Store
 
 LOCK_NAME: Final = ".lock"
@@ -100,21 +91,16 @@ class RingChanges:
     def supersede(self, replacements: Iterable[Replacement]) -> None:
         """See `Store.supersede`. A version that the ring has not is added, and current if it is the newest.
 
-        Each ring is switched once, with all that is new in it. A whole version is put back as it was.
+        Each ring is switched once, with all that is new in it.
 
         Raises:
             RingInvalid: the ring that is there does not verify; it is never overwritten.
             OperationRefused: it is no part of a ring.
-            KeyExists, KeyNotFound, MaterialCorrupt: a whole version cannot be put back, see `_put_back`.
             As `Store.supersede`.
         """
         plan: dict[str, list[Replacement]] = {}
         for item in replacements:
-            whole = parse_whole_name(item.name)
-            if whole is not None:
-                self._put_back(*whole, item.data)
-            else:
-                plan.setdefault(_part(item.name)[0], []).append(item)
+            plan.setdefault(_part(item.name)[0], []).append(item)
         for ring_name, items in plan.items():
             edit = partial(_with_halves, items=items, is_pair=self._is_pair(ring_path(ring_name)))
             self._change(ring_name, edit, makes=True)
@@ -147,34 +133,6 @@ class RingChanges:
             with suppress(KeyNotFound):
                 self._change(ring_name, partial(_destroyed, ring_name=ring_name, names=frozenset(names)))
 
-    def withdraw(self, names: Iterable[str]) -> None:
-        """Take whole versions out of their rings: with a destroyed one left there Acra reads no list of them.
-
-        Raises:
-            OperationRefused: one is current, or has the largest number.
-            As `Store.delete`.
-        """
-        for ring_name, wholes in rings_of(names).items():
-            seqnums = [part[1] for part in map(parse_whole_name, wholes) if part is not None]
-            with suppress(KeyNotFound):
-                self._change(ring_name, partial(Ring.without, seqnums=seqnums))
-
-    def _put_back(self, ring_name: str, seqnum: int, data: bytes) -> None:
-        """Let a ring have a version again that was taken out of it.
-
-        Raises:
-            KeyNotFound: there is no such ring.
-            KeyExists: it has a version of that number.
-            MaterialCorrupt: *data* is no such version, or does not verify.
-        """
-        try:
-            alone = self._codec.open(ring_path(ring_name), data).alone(seqnum)
-        except RingInvalid as exc:
-            raise MaterialCorrupt(f"version {seqnum} of {ring_name} is not put back: {exc}") from exc
-        if alone is None:
-            raise MaterialCorrupt(f"version {seqnum} of {ring_name} is not what is to be put back")
-        self._change(ring_name, partial(Ring.with_again, key=alone.keys[0]))
-
     def set_state(self, ring_name: str, seqnum: int, state: int) -> None:
         """Let a version have this state; nothing else of it changes.
 
@@ -183,6 +141,15 @@ class RingChanges:
             As `Store.supersede`.
         """
         self._change(ring_name, partial(_in_state, seqnum=seqnum, state=state))
+
+    def edit(self, ring_name: str, edit: Callable[[Ring], Ring]) -> None:
+        """Any change of one ring, in one step. *edit* is told the ring as it is under the lock.
+
+        Raises:
+            KeyNotFound: there is none.
+            As `Store.supersede`, and as *edit*.
+        """
+        self._change(ring_name, edit)
 
     def _change(self, ring_name: str, edit: _Edit, *, makes: bool = False) -> None:
         """One ring, read and switched under the lock; *edit* gives the new one, None for no change."""

@@ -25,9 +25,10 @@ from keyfs.core.rings import (
     rings_of,
 )
 from keyfs.errors import KeyfsError, KeyNotFound, OperationRefused, RingInvalid, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Watch
+from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Replacement, Watch
 from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest, whole
 from keyfs.store.ring_changes import LOCK_NAME, RingChanges, RingCodec, RingMedium
+from keyfs.store.ring_withdrawal import Withdrawals
 
 OWN_NAMES: Final = frozenset({"version", LOCK_NAME})
 """What belongs to the format and is neither a key nor a stray."""
@@ -54,6 +55,7 @@ class RingStore:
         self._medium = medium
         self._codec = codec
         self._changes = RingChanges(medium, codec, is_pair)
+        self._withdrawals = Withdrawals(self._changes, codec)
         self.name_limit = medium.name_limit
         self.lists_directories = True  # a ring is one, and asking for it costs one blob
         self.now_ns = medium.now_ns
@@ -61,7 +63,6 @@ class RingStore:
         self.read_beside = medium.read_beside
         self.write_beside = medium.write_beside
         self.append_beside = medium.append_beside
-        self.supersede = self._changes.supersede
         self.rewrite = self._changes.rewrite
         self.set_state = self._changes.set_state
 
@@ -142,6 +143,14 @@ class RingStore:
                 found[name] = blobs.get(name) or self._whole(name, ring) or _absence(name, ring)
         return found
 
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
+        """See `Store.supersede`, and `RingChanges.supersede`; a whole version is put back as it was."""
+        plan = list(replacements)
+        for item in plan:
+            if parse_whole_name(item.name) is not None:
+                self._withdrawals.put_back(item)
+        self._changes.supersede(item for item in plan if parse_whole_name(item.name) is None)
+
     def channel(self) -> None:
         """See `Store.channel`: there is none. What would come is a ring, and has to be taken apart."""
 
@@ -153,7 +162,7 @@ class RingStore:
         asked = list(names)
         self._medium.delete(name for name in asked if not _is_ours(name))
         self._changes.destroy(rings_of(name for name in asked if parse_whole_name(name) is None))
-        self._changes.withdraw(name for name in asked if parse_whole_name(name) is not None)
+        self._withdrawals.withdraw(name for name in asked if parse_whole_name(name) is not None)
 
     def set_aside(self, name: str) -> None:
         """See `Store.set_aside`: whole rings, or what is none.
@@ -197,16 +206,9 @@ class RingStore:
         return found
 
     def _whole(self, name: str, ring: _RingOrError) -> Blob | None:
-        """A version as a ring of its own, signed; of equal versions the same bytes at any time."""
-        part = parse_whole_name(name)
-        alone = None if part is None or isinstance(ring, KeyfsError) else ring.alone(part[1])
-        if part is None or alone is None:
-            return None
-        [key] = alone.keys
-        data = self._codec.seal(ring_path(part[0]), alone, key.since_ns)
-        return Blob(
-            data, BlobStat(len(data), key.since_ns, PRIVATE_MODE, _digest(key, is_public=False).hex())
-        )
+        """A version on its own, which is not listed, and has no identity."""
+        found = None if isinstance(ring, KeyfsError) else self._withdrawals.apart(name, ring)
+        return None if found is None else Blob(found[0], BlobStat(len(found[0]), found[1], PRIVATE_MODE, ""))
 
     def _page(self, names: Sequence[str]) -> Page:
         page = Page({}, {})
