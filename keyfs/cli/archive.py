@@ -15,7 +15,7 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
 from keyfs.cli.rotate import purpose_option
 from keyfs.core.archived import Archived
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s
 from keyfs.core.names import parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.rotation import RotationPolicy, RotationRule, parse_keep
@@ -105,7 +105,7 @@ def _named(labels: list[str]) -> str:
 
 
 def _old(keys: KeyStore, older_than: str) -> list[str]:
-    since_ns = keys.store.now_ns() - int(seconds(older_than, "--older-than: ")) * NANOSECONDS
+    since_ns = keys.store.now_ns() - int(age_s(older_than, "--older-than: ")) * NANOSECONDS
 
     def is_old(one: Archived) -> bool:
         return one.archived_ns <= since_ns

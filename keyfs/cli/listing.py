@@ -9,7 +9,7 @@ import click
 
 from keyfs.broker.tree import inventory
 from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s
 from keyfs.core.inventory import Row, as_csv
 from keyfs.core.inventory import as_json as inventory_json
 from keyfs.core.inventory import as_tsv as inventory_tsv
@@ -51,7 +51,12 @@ def list_keys(
     """
     if as_json and as_csv_table:
         raise InvalidSettings("--json and --csv are two forms: drop one")
-    policy = None if overdue is None else overdue_policy(overdue)
+    try:
+        policy = None if overdue is None else overdue_policy(overdue)
+    except InvalidSettings as exc:
+        if key is not None or overdue == BY_SCHEDULE:
+            raise
+        raise InvalidSettings(f"{exc}; without a time, --overdue comes last") from exc  # `--overdue storage`
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     with closing(keys):
         rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
@@ -70,10 +75,7 @@ def overdue_policy(text: str) -> RotationPolicy:
         InvalidSettings: it is no time; or the file has no schedule.
     """
     if text != BY_SCHEDULE:
-        try:
-            every_ns = int(seconds(text)) * NANOSECONDS
-        except InvalidSettings as exc:  # `--overdue storage` looks like it
-            raise InvalidSettings(f"--overdue: {exc}; without a time, put it last") from exc
+        every_ns = int(age_s(text, "--overdue: ")) * NANOSECONDS
         return RotationPolicy(RotationRule(every_ns=every_ns))
     policy = rotation_source()()
     if not policy.rotates:

@@ -14,7 +14,7 @@ from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.keys import from_file_option, make_version
 from keyfs.cli.options import Invocation, json_option, opens_key_store
 from keyfs.cli.progress import progress_bar
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import NANOSECONDS
@@ -67,7 +67,7 @@ def rotate(  # noqa: PLR0913 - as many as there are options
     if from_file is not None:
         raise InvalidSettings("--from-file is for one key: drop it, or --older-than")
     wanted = _wanted(invocation, key, purposes)
-    every_ns = int(seconds(older_than, "--older-than: ")) * NANOSECONDS
+    every_ns = int(age_s(older_than, "--older-than: ")) * NANOSECONDS
     return _rotate_old(invocation, wanted, every_ns, dry_run=dry_run, as_json=as_json)
 
 

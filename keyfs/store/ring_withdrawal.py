@@ -1,7 +1,7 @@
 """Versions that leave their key ring whole, and come back as they were: for the archive beside the key store.
 
-Not as those that are destroyed. Of them their numbers stay in the ring, and then Acra reads only what is current;
-a ring with gaps it reads. On its own a version is a ring of that one version, signed for the same path.
+Not as those that are destroyed: their numbers stay in the ring, and Acra reads only what is current then. A
+ring with gaps it reads. On its own a version is a ring of that one version, signed for the same path.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from keyfs.store.ring_changes import RingChanges, RingCodec
 
 
 class Withdrawals:
-    """Takes whole versions, which `keyfs.core.rings.whole_name` names, out of their rings and puts them back."""
+    """Takes versions out of their rings and puts them back, by names as of `keyfs.core.rings.whole_name`."""
 
     def __init__(self, changes: RingChanges, codec: RingCodec) -> None:
         self._changes = changes
