@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from keyfs.broker.archive import archived as archived_versions
 from keyfs.broker.audit import leave_trace
 from keyfs.broker.bundles import read_bundle, write_bundle
 from keyfs.broker.exporting import Gathered, as_bundle, gather
@@ -25,10 +26,11 @@ from keyfs.cli.exitcodes import EXIT_CODES, FINDINGS, OK
 from keyfs.cli.options import json_option
 from keyfs.cli.progress import progress_bar
 from keyfs.cli.whole import WholeStore, opens_whole_store
+from keyfs.core.archived import NAME as ARCHIVE
 from keyfs.core.bundles import Bundle
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
-from keyfs.errors import KeyNotFound
+from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.logs import event
 from keyfs.seal.bundles import Format, Lock, recognise
 
@@ -82,6 +84,7 @@ def export(  # noqa: PLR0913 - as many as there are options
         counts = dict(zip(("keys", "versions", "halves"), _count(made, sealed, lock), strict=True))
         _leave_trace(keys, {"format": chosen.value, "failed": len(gathered.failures()), **counts})
         left_out = {**keys.index.strays, **left_out}
+        archived = _archived(keys, selected)
     lock.material.wipe()
     made.wipe()
     facts = {
@@ -89,7 +92,7 @@ def export(  # noqa: PLR0913 - as many as there are options
         "key_file": None if key_path is None else str(key_path),
         "format": chosen.value,
     }
-    _tell({**facts, **counts}, gathered, left_out, as_json=as_json)
+    _tell({**facts, **counts, "archived_not_exported": archived}, gathered, left_out, as_json=as_json)
     return _outcome(gathered, is_all=chosen is Format.KEYFS or left_out.keys() <= keys.index.strays.keys())
 
 
@@ -133,6 +136,18 @@ def _count(made: Bundle, sealed: bytes, lock: Lock) -> tuple[int, int, int]:
     return read.count()
 
 
+def _archived(keys: KeyStore, selected: Collection[str]) -> int:
+    """How many versions of what is exported are in the archive, and so not in the bundle."""
+    try:
+        there = archived_versions(keys).values()
+    except KeyfsError as exc:  # which is no reason to be without a backup of what is whole
+        click.echo(f"not looked at: {exc}", err=True)
+        return 0
+    return sum(
+        not selected or any(f"{one.key}/".startswith(f"{name}/") for name in selected) for one in there
+    )
+
+
 def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
     event(_log, logging.INFO, "export.ended", store=keys.store.describe(), **facts)
     leave_trace(keys.store, "export", **facts)
@@ -147,6 +162,12 @@ def _tell(facts: dict[str, Any], gathered: Gathered, left_out: dict[str, str], *
         click.echo(f"left out {name}: {reason}", err=True)
     for name, error in failures.items():
         click.echo(f"not exported {name}: {error}", err=True)
+    archived = facts["archived_not_exported"]
+    if archived:
+        advice = (
+            f"copy {ARCHIVE} beside the key store, too, or put them back first, with keyfs archive restore"
+        )
+        click.echo(f"{archived} archived versions are not in it: {advice}", err=True)
     where = f", its key to {facts['key_file']}: keep them apart" if facts["key_file"] else ""
     click.echo(
         f"{facts['keys']} keys with {facts['versions']} versions written to {facts['bundle']}{where}",
