@@ -12,7 +12,7 @@ from keyfs.broker.archive import archive as archive_versions
 from keyfs.broker.archive import archived, purge, restore
 from keyfs.broker.audit import leave_trace
 from keyfs.broker.keystore import KeyStore
-from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
+from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source, tell_left_out
 from keyfs.cli.rotate import purpose_option
 from keyfs.core.archived import Archived
 from keyfs.core.durations import age_s
@@ -46,6 +46,7 @@ def fill(invocation: Invocation, *, keep: str | None, purposes: tuple[str, ...],
     policy = _policy(keep)
     chosen = {parse_purpose(name, invocation.access.purposes) for name in purposes}
     with _opened(invocation) as keys:
+        tell_left_out(keys)
         done = list(_filled(keys, policy, chosen, dry_run=dry_run))
     for label in done:
         click.echo(label)

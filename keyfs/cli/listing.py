@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from keyfs.broker.tree import inventory
-from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
+from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source, tell_left_out
 from keyfs.core.durations import age_s
 from keyfs.core.inventory import Row, as_csv
 from keyfs.core.inventory import as_json as inventory_json
@@ -62,9 +62,7 @@ def list_keys(
         rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
         if policy is not None:
             rows = _overdue(rows, policy, keys.store.now_ns())
-        for name, reason in sorted(keys.index.strays.items()):
-            if keys.layout.ring_named(name) is not None:
-                click.echo(f"left out {name}: {reason}", err=True)
+        tell_left_out(keys)
     click.echo(as_csv(rows) if as_csv_table else _rendered(rows, as_json=as_json), nl=False)
 
 

@@ -161,6 +161,13 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def tell_left_out(keys: KeyStore) -> None:
+    """Say which keys are not seen, because their rings do not verify."""
+    for name, reason in sorted(keys.index.strays.items()):
+        if keys.layout.ring_named(name) is not None:
+            click.echo(f"left out {name}: {reason}", err=True)
+
+
 def required_store(store: str | None) -> str:
     """The store that was named.
 

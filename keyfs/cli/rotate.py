@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import click
 
 from keyfs.broker.audit import leave_trace
+from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rotate_all import Due, RotationReport, find_due, rotate_due
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.keys import from_file_option, make_version
-from keyfs.cli.options import Invocation, json_option, opens_key_store
+from keyfs.cli.options import Invocation, json_option, opens_key_store, tell_left_out
 from keyfs.cli.progress import progress_bar
 from keyfs.core.durations import age_s
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
@@ -104,6 +105,9 @@ def _rotate_old(
     with closing(keys):
         if wanted.only is not None:
             keys.ring(wanted.only)  # a key that is not there is no key that is young
+        if not dry_run:
+            verify_master_key(keys)  # what is sealed under another one is lost for everybody else
+        tell_left_out(keys)
         due, report = find_due(keys, wanted, every_ns), RotationReport()
         if not dry_run:
             with _audited(keys, report, every_ns), progress_bar("rotating keys") as progress:
