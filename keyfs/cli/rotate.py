@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from keyfs.broker.audit import leave_trace
-from keyfs.broker.check import verify_master_key
+from keyfs.broker.before_sealing import demand_right_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rotate_all import Due, RotationReport, find_due, rotate_due
 from keyfs.cli.exitcodes import EXIT_CODES, OK
@@ -106,7 +106,7 @@ def _rotate_old(
         if wanted.only is not None:
             keys.ring(wanted.only)  # a key that is not there is no key that is young
         if not dry_run:
-            verify_master_key(keys)  # what is sealed under another one is lost for everybody else
+            demand_right_key(keys)
         tell_left_out(keys)
         due, report = find_due(keys, wanted, every_ns), RotationReport()
         if not dry_run:

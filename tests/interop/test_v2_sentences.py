@@ -208,7 +208,7 @@ def test_the_wrong_master_key_is_told(site: Site) -> None:
     site.keyfs("generate", "audit-log")
     other = DOCUMENT.replace(base64.b64encode(SIGNATURE), base64.b64encode(b"t" * 32))
     wrong = site.environment | {"ACRA_MASTER_KEY": base64.b64encode(other).decode()}
-    for words, code in ((["check"], 8), (["read", "audit-log"], 9), (["rotate", "audit-log"], 9)):
+    for words, code in ((["check"], 8), (["read", "audit-log"], 9), (["rotate", "audit-log"], 8)):
         done = run_keyfs(*words, environment=wrong)
         assert done.returncode == code, (words, done.stderr)
     raw = site.environment | {"ACRA_MASTER_KEY": base64.b64encode(ENCRYPTION).decode()}
