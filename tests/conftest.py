@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -22,6 +23,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from keyfs.testing import canary
+
+if TYPE_CHECKING:
+    from keyfs.testing.redis_servers import RedisServer
 
 IN_CI = bool(os.environ.get("CI"))
 # Whatever a test starts inherits this, daemons included, so that what stays behind is known as ours. The name
@@ -224,6 +228,18 @@ def each_test_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with nothing_stays_mounted(tmp_path_factory.getbasetemp()):
         yield
     gc.collect()
+
+
+# --- what many tests share ---
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator["RedisServer"]:
+    """A Redis server for all tests of a file, each of which takes a prefix, or empties it."""
+    from keyfs.testing.redis_servers import redis_server  # noqa: PLC0415 - few files need the driver
+
+    with redis_server() as server:
+        yield server
 
 
 # --- no key is ever seen ---

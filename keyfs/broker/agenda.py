@@ -71,9 +71,9 @@ def note(agenda: Agenda, rings: Iterable[KeyRing], policy: RotationPolicy, view:
 def over_limit_versions(ring: KeyRing, policy: RotationPolicy, now_ns: int) -> tuple[KeyVersion, ...]:
     """The oldest retired versions, which are not to be kept; never the current one."""
     keep = policy.rule(ring.ref.purpose.name).keep
-    if keep is None or ring.current is None:
+    if keep is None:
         return ()
-    retired = ring.versions[:-1]
+    retired = ring.retired
     return retired[: over_limit([version.retired_ns for version in retired], keep, now_ns)]
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.archived import NAME, Archived, ArchivedBlob, as_lines, decode, encode
 from keyfs.core.names import KeyRef, parse_version_path
-from keyfs.errors import KeyExists, KeyNotFound, OperationRefused
-from keyfs.layout.base import KeyRing, KeyVersion, Part
+from keyfs.core.rings import whole_name
+from keyfs.errors import KeyExists, KeyNotFound
+from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.logs import event
 from keyfs.store.base import Replacement
 
@@ -43,16 +44,14 @@ def archive(keys: KeyStore, ref: KeyRef, choose: Choose) -> tuple[KeyVersion, ..
         Those that were.
 
     Raises:
-        OperationRefused: as `demand_apart`.
         StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, MaterialCorrupt: what is not archived
             is still in the store.
     """
     with keys.store.lock(), keys.being_written(ref):  # of all: there is one archive
         ring = keys.relist(ref)
-        chosen = () if ring is None else _retired(ring, choose(ring))
+        chosen = () if ring is None else _chosen(ring, choose(ring))
         if ring is None or not chosen:
             return ()
-        demand_apart(ring, chosen)
         there = archived(keys)
         now_ns = keys.store.now_ns()
         new = [_taken(keys, ref, version, now_ns) for version in chosen]
@@ -66,17 +65,6 @@ def archive(keys: KeyStore, ref: KeyRef, choose: Choose) -> tuple[KeyVersion, ..
     for version in chosen:
         event(_log, logging.INFO, "version.archived", key=str(ref), version=version.id)
     return chosen
-
-
-def demand_apart(ring: KeyRing, chosen: Collection[KeyVersion]) -> None:
-    """Nothing, if the blobs of the versions *chosen* hold nothing else of the ring.
-
-    Raises:
-        OperationRefused: they do, in a layout that keeps a ring in one blob; its history is not taken out so.
-    """
-    kept = {part.name for version in ring.versions if version not in chosen for part in _parts(version)}
-    if any(part.name in kept for version in chosen for part in _parts(version)):
-        raise OperationRefused(f"{ring.ref} has all its versions in one blob: they cannot be archived")
 
 
 def restore(keys: KeyStore, label: str) -> None:
@@ -131,11 +119,9 @@ def _demanded(found: dict[str, Archived], label: str) -> Archived:
     return found[label]
 
 
-def _retired(ring: KeyRing, chosen: Collection[KeyVersion]) -> tuple[KeyVersion, ...]:
-    """Those chosen that are retired, whatever was chosen. Without what is current Acra reads none of them."""
-    if ring.current is None:
-        return ()
-    return tuple(version for version in ring.versions[:-1] if version in chosen)
+def _chosen(ring: KeyRing, chosen: Collection[KeyVersion]) -> tuple[KeyVersion, ...]:
+    """Those chosen that are retired, whatever was chosen."""
+    return tuple(version for version in ring.retired if version in chosen)
 
 
 def _taken(keys: KeyStore, ref: KeyRef, version: KeyVersion, now_ns: int) -> Archived:
@@ -145,14 +131,16 @@ def _taken(keys: KeyStore, ref: KeyRef, version: KeyVersion, now_ns: int) -> Arc
         KeyfsError: as `Store.get`.
     """
     blobs = []
-    for part in _parts(version):
-        blob = keys.store.get(part.name)
-        blobs.append(ArchivedBlob(part.name, blob.data, blob.stat.mode, blob.stat.mtime_ns))
+    for name in _names(version):
+        blob = keys.store.get(name)
+        blobs.append(ArchivedBlob(name, blob.data, blob.stat.mode, blob.stat.mtime_ns))
     return Archived(str(ref), version.id, now_ns, tuple(blobs))
 
 
-def _parts(version: KeyVersion) -> tuple[Part, ...]:
-    return tuple(part for part in (version.secret, version.public) if part is not None)
+def _names(version: KeyVersion) -> tuple[str, ...]:
+    """Of its blobs; a version in a key ring is one, whole."""
+    parts = [part.name for part in (version.secret, version.public) if part is not None]
+    return tuple(dict.fromkeys(map(whole_name, parts)))
 
 
 def _is_there(one: Archived, there: dict[str, Archived]) -> bool:

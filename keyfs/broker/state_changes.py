@@ -253,7 +253,10 @@ class StateWriter:
                 # A version that has retired since is called by its stamp from now on.
                 record = None if record is None else replace(record, anchor=anchor_of(scene.version))
                 self._keep(scene.others if record is None else [*scene.others, record])
-            return state_of(scene.version, record, is_current=scene.is_current)
+            version = self._keys.ring(ref).version(
+                version_id
+            )  # of which the format may say something else by now
+            return state_of(version, record, is_current=scene.is_current)
 
     def _scene(self, ref: KeyRef, version_id: str, kept: tuple[Record, ...]) -> _Scene:
         mine = [record for record in kept if record.key == str(ref)]

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from keyfs.core.names import CURRENT, Half, KeyRef, parse_key_ref
 from keyfs.core.purposes import Purpose
 from keyfs.core.state_records import Anchor, Record, records_of
-from keyfs.core.states import KeyState, VersionState, default_state, demand_use, use_of
+from keyfs.core.states import KeyState, VersionState, default_state, demand_use, settled, use_of
 from keyfs.errors import AccessDenied, InvalidName, KeyNotFound, MaterialCorrupt, RingInvalid
 from keyfs.layout.base import KeyRing, KeyVersion, Slot
 from keyfs.logs import event
@@ -174,11 +174,11 @@ def anchor_of(version: KeyVersion) -> Anchor:
 
 
 def state_of(version: KeyVersion, told: Record | None, *, is_current: bool) -> VersionState:
-    """The state of a version of which that was *told*."""
-    if told is not None and version.state is None:
+    """The state of a version of which that was *told*. What the format says counts more."""
+    if told is not None and version.state in (None, told.state):
         return told.shown(is_current=is_current)
     planned = None if told is None else told.destroy_at_ns
-    state = version.state or default_state(is_current=is_current)
+    state = settled(version.state or default_state(is_current=is_current), is_current=is_current)
     return VersionState(state, version.state is not None, destroy_at_ns=planned)
 
 

@@ -1,7 +1,6 @@
 """`keyfs archive`: retired versions that are not to stay in the key store, and are not to be lost either."""
 
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,20 +10,17 @@ import click
 from keyfs.broker.agenda import over_limit_versions
 from keyfs.broker.archive import archive as archive_versions
 from keyfs.broker.archive import archived, purge, restore
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.keystore import KeyStore
-from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
+from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source, tell_left_out
 from keyfs.cli.rotate import purpose_option
 from keyfs.core.archived import Archived
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s
 from keyfs.core.names import parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.rotation import RotationPolicy, RotationRule, parse_keep
 from keyfs.core.stamps import NANOSECONDS, rfc3339
-from keyfs.errors import InvalidSettings, KeyfsError
-from keyfs.logs import event
-
-_log = logging.getLogger(__name__)
+from keyfs.errors import InvalidSettings
 
 
 @click.group(short_help="Versions that were taken out of the store.")
@@ -50,6 +46,7 @@ def fill(invocation: Invocation, *, keep: str | None, purposes: tuple[str, ...],
     policy = _policy(keep)
     chosen = {parse_purpose(name, invocation.access.purposes) for name in purposes}
     with _opened(invocation) as keys:
+        tell_left_out(keys)
         done = list(_filled(keys, policy, chosen, dry_run=dry_run))
     for label in done:
         click.echo(label)
@@ -100,7 +97,7 @@ def purge_versions(invocation: Invocation, *, older_than: str | None, yes: bool,
             click.confirm(f"Remove {_named(labels)} for good?", abort=True, err=True)
         purge(keys, labels)
         if labels:
-            _leave_trace(keys, len(labels))
+            leave_trace(keys.store, "archive-purge", removed=len(labels))
     click.echo(f"{len(labels)} versions removed for good", err=True)
 
 
@@ -109,7 +106,7 @@ def _named(labels: list[str]) -> str:
 
 
 def _old(keys: KeyStore, older_than: str) -> list[str]:
-    since_ns = keys.store.now_ns() - int(seconds(older_than, "--older-than: ")) * NANOSECONDS
+    since_ns = keys.store.now_ns() - int(age_s(older_than, "--older-than: ")) * NANOSECONDS
 
     def is_old(one: Archived) -> bool:
         return one.archived_ns <= since_ns
@@ -151,10 +148,3 @@ def _opened(invocation: Invocation) -> Iterator[KeyStore]:
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     with closing(keys):
         yield keys
-
-
-def _leave_trace(keys: KeyStore, removed: int) -> None:
-    try:
-        leave_line(keys.store, "archive-purge", removed=removed)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)

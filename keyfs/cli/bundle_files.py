@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -16,8 +16,8 @@ from keyfs.broker.bundles import read_bundle
 from keyfs.cli.options import own_purposes
 from keyfs.core.bundles import SIZE_MAX, Bundle
 from keyfs.core.secret import Secret
-from keyfs.errors import InvalidSettings, KeyExists, MaterialCorrupt
-from keyfs.seal.bundles import Format, Lock, is_under_passphrase, new_key
+from keyfs.errors import InvalidSettings, KeyExists, KeyNotFound, LayoutUnsupported, MaterialCorrupt
+from keyfs.seal.bundles import Format, Lock, is_under_passphrase, new_key, recognise
 from keyfs.store.files import publish, sync_directory, write_new
 from keyfs.store.os_errors import translated
 
@@ -28,18 +28,26 @@ _SECRET_MAX: Final = 4096
 _LARGER: Final = 1024  # what a seal adds at most
 _HOW: Final = "prompt, file:PATH or env:NAME"
 
-key_file_option = click.option(
+bundle_option = click.option(
+    "--bundle", envvar="KEYFS_BUNDLE", metavar="FILE", required=True, help="The bundle's file."
+)
+_key_file_option = click.option(
     "--key-file",
     envvar="KEYFS_KEY_FILE",
     metavar="FILE",
     help="The bundle's key; by default the bundle's name with .key behind it.",
 )
-passphrase_option = click.option(
+_passphrase_option = click.option(
     "--passphrase-from",
     envvar="KEYFS_PASSPHRASE_FROM",
     metavar="SOURCE",
     help=f"A passphrase instead of a key, and where it is: {_HOW}.",
 )
+
+
+def lock_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a bundle is locked with."""
+    return _key_file_option(_passphrase_option(command))
 
 
 def key_file_of(bundle: Path, key_file: str | None) -> Path:
@@ -74,6 +82,10 @@ def open_bundle_file(path: Path, key_file: str | None, passphrase_from: str | No
         KeyfsError: as `read_bundle_file`, `lock_for_reading`, `read_bundle` and `demand_keys`.
     """
     data = read_bundle_file(path)
+    try:
+        recognise(data)
+    except (MaterialCorrupt, LayoutUnsupported) as exc:
+        raise type(exc)(f"{path}: {exc}") from exc
     lock = lock_for_reading(data, path, key_file, passphrase_from)
     form, backup = read_bundle(data, lock, own_purposes())
     demand_keys(backup)
@@ -91,6 +103,10 @@ def lock_for_reading(data: bytes, bundle: Path, key_file: str | None, passphrase
     if passphrase_from or (is_under_passphrase(data) and not key_file):
         return Lock(passphrase(passphrase_from or "prompt"), is_passphrase=True)
     path = key_file_of(bundle, key_file)
+    if not key_file and not path.exists():
+        raise KeyNotFound(
+            f"there is no {path}, where the key of {bundle.name} was to be: --key-file says where it is"
+        )
     content = _read(path, _SECRET_MAX)
     if len(content) > _SECRET_MAX:
         raise InvalidSettings(f"{path} is no key file of a bundle: it has more than {_SECRET_MAX} bytes")

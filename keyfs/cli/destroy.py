@@ -1,21 +1,27 @@
 """`keyfs destroy`: a version goes for good, now or when it is due."""
 
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 
 import click
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.removal import demand_expendable
 from keyfs.broker.state_changes import StateWriter
+from keyfs.broker.states import tombstone
 from keyfs.cli.options import Invocation, opens_key_store
 from keyfs.cli.state import moment, why_option
-from keyfs.core.durations import seconds
-from keyfs.core.names import KeyRef, parse_version_path
-from keyfs.errors import KeyfsError
+from keyfs.core.durations import age_s
+from keyfs.core.names import KeyRef, parse_key_ref, parse_version_path
+from keyfs.core.purposes import Purpose
+from keyfs.core.states import KeyState
+from keyfs.errors import InvalidName, InvalidSettings, KeyDestroyed, KeyfsError, KeyNotFound
+from keyfs.layout.base import KeyRing
 
 
 def _after(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    return None if text is None else seconds(text, "--after ")
+    return None if text is None else age_s(text, "--after: ")
 
 
 @click.command(short_help="Remove one version for good, now or later.")
@@ -64,7 +70,7 @@ def destroy(  # noqa: PLR0913 - one for each option
         if key is None:
             _destroy_due(writer)
             return
-        ref, version = parse_version_path(key, invocation.access.purposes)
+        ref, version = _stable_id(key, invocation.access.purposes)
         if undo:
             writer.undo(ref, version)
             click.echo(f"{ref}/{version} is not going to be destroyed", err=True)
@@ -84,14 +90,46 @@ def _ask(
     keys: KeyStore, ref: KeyRef, version_id: str, *, is_forced: bool, is_sure: bool, is_later: bool
 ) -> None:
     """Nothing, if this version can be destroyed, and whoever sits at the terminal wants it."""
-    ring = keys.ring(ref)
-    ring.version(version_id)
+    ring = _with_version(keys, ref, version_id)
     if not is_forced:
         demand_expendable(keys, ring, version_id)
     if not is_sure and not is_later and sys.stdin.isatty():
         why = keys.layout.why_kept(ring, version_id)
         but = f", although {why}" if why else ""
         click.confirm(f"Destroy {ref}/{version_id} for good{but}?", abort=True, err=True)
+
+
+def _stable_id(key: str, known: Collection[Purpose]) -> tuple[KeyRef, str]:
+    """The version that was named, in full: elsewhere one that is left out is the current one.
+
+    Raises:
+        InvalidName: it cannot be one.
+        InvalidSettings: it is a key.
+    """
+    ref, version = parse_version_path(key, known)
+    with suppress(InvalidName):
+        parse_key_ref(key, known)
+        raise InvalidSettings(f"{key} is a key: say which version of it, see keyfs list --versions {key}")
+    return ref, version
+
+
+def _with_version(keys: KeyStore, ref: KeyRef, version_id: str) -> KeyRing:
+    """The ring, which has such a version.
+
+    Raises:
+        KeyNotFound: there is none.
+        KeyDestroyed: not any more.
+    """
+    try:
+        ring = keys.ring(ref)
+        is_gone = ring.version(version_id).state is KeyState.DESTROYED
+    except KeyNotFound:
+        if tombstone(keys.states.fetch(), ref, version_id) is None:
+            raise
+        is_gone = True
+    if is_gone:
+        raise KeyDestroyed(f"{ref}/{version_id} was destroyed: there is nothing left to do")
+    return ring
 
 
 def _destroy_due(writer: StateWriter) -> None:

@@ -9,52 +9,38 @@ from typing import Any
 
 import click
 
-from keyfs import logs
-from keyfs.broker.audit import leave_line
+from keyfs.broker.archive import archived as archived_versions
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.bundles import read_bundle, write_bundle
 from keyfs.broker.exporting import Gathered, as_bundle, gather
 from keyfs.broker.keystore import KeyStore
 from keyfs.cli.bundle_files import (
+    bundle_option,
     demand_free,
     key_file_of,
-    key_file_option,
     lock_for_writing,
-    passphrase_option,
+    lock_options,
     write_files,
 )
 from keyfs.cli.exitcodes import EXIT_CODES, FINDINGS, OK
-from keyfs.cli.options import (
-    config_option,
-    json_option,
-    log_level_option,
-    master_key_option,
-    store_option,
-    wait_option,
-)
+from keyfs.cli.options import json_option
 from keyfs.cli.progress import progress_bar
-from keyfs.cli.whole import open_whole
+from keyfs.cli.whole import WholeStore, opens_whole_store
+from keyfs.core.archived import NAME as ARCHIVE
 from keyfs.core.bundles import Bundle
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
-from keyfs.custody import raise_guards
 from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.logs import event
 from keyfs.seal.bundles import Format, Lock, recognise
 
 _log = logging.getLogger(__name__)
-bundle_option = click.option(
-    "--bundle", envvar="KEYFS_BUNDLE", metavar="FILE", required=True, help="The bundle's file."
-)
 
 
 @click.command(short_help="Back up keys into a sealed bundle.")
-@config_option
-@store_option
-@master_key_option
-@wait_option
+@opens_whole_store()
 @bundle_option
-@key_file_option
-@passphrase_option
+@lock_options
 @click.option(
     "--format",
     "form",
@@ -66,32 +52,31 @@ bundle_option = click.option(
 )
 @click.option("--force", envvar="KEYFS_FORCE", is_flag=True, help="Replace files that are there.")
 @json_option
-@log_level_option
 @click.argument("selected", metavar="[PURPOSE[/CLIENT]]...", nargs=-1)
-def export(
+def export(  # noqa: PLR0913 - as many as there are options
+    whole: WholeStore,
     *,
     bundle: str,
     key_file: str | None,
     passphrase_from: str | None,
     form: str,
     force: bool,
-    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+    as_json: bool,
+    selected: tuple[str, ...],
 ) -> int:
     """Write keys with all their versions, opened and sealed anew, into one file; everything, by default.
 
     The bundle is sealed under a fresh key, which is written to a file of its own (keep the two apart), or
     under a passphrase. keyfs verify proves that it can be restored.
     """
-    logs.configure(others["log_level"], "stderr")
-    raise_guards()
     path = Path(bundle)
     key_path = None if passphrase_from else key_file_of(path, key_file)
     demand_free(path, key_path, force=force)
-    keys, _ = open_whole(others)
+    keys, _ = whole.open()
     with closing(keys):
         chosen = Format.KEYFS if form == "keyfs" else Format(f"acra-{keys.layout.name}")
         lock = lock_for_writing(key_file, passphrase_from, chosen)
-        gathered = _gathered(keys, others["selected"])
+        gathered = _gathered(keys, selected)
         made = as_bundle(keys, gathered)
         sealed, left_out = write_bundle(made, lock, chosen)
         key = None if key_path is None else (key_path, lock.material.reveal())
@@ -99,6 +84,7 @@ def export(
         counts = dict(zip(("keys", "versions", "halves"), _count(made, sealed, lock), strict=True))
         _leave_trace(keys, {"format": chosen.value, "failed": len(gathered.failures()), **counts})
         left_out = {**keys.index.strays, **left_out}
+        archived = _archived(keys, selected)
     lock.material.wipe()
     made.wipe()
     facts = {
@@ -106,7 +92,7 @@ def export(
         "key_file": None if key_path is None else str(key_path),
         "format": chosen.value,
     }
-    _tell({**facts, **counts}, gathered, left_out, as_json=others["as_json"])
+    _tell({**facts, **counts, "archived_not_exported": archived}, gathered, left_out, as_json=as_json)
     return _outcome(gathered, is_all=chosen is Format.KEYFS or left_out.keys() <= keys.index.strays.keys())
 
 
@@ -150,12 +136,21 @@ def _count(made: Bundle, sealed: bytes, lock: Lock) -> tuple[int, int, int]:
     return read.count()
 
 
+def _archived(keys: KeyStore, selected: Collection[str]) -> int:
+    """How many versions of what is exported are in the archive, and so not in the bundle."""
+    try:
+        there = archived_versions(keys).values()
+    except KeyfsError as exc:  # which is no reason to be without a backup of what is whole
+        click.echo(f"not looked at: {exc}", err=True)
+        return 0
+    return sum(
+        not selected or any(f"{one.key}/".startswith(f"{name}/") for name in selected) for one in there
+    )
+
+
 def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
     event(_log, logging.INFO, "export.ended", store=keys.store.describe(), **facts)
-    try:
-        leave_line(keys.store, "export", **facts)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)
+    leave_trace(keys.store, "export", **facts)
 
 
 def _tell(facts: dict[str, Any], gathered: Gathered, left_out: dict[str, str], *, as_json: bool) -> None:
@@ -167,6 +162,12 @@ def _tell(facts: dict[str, Any], gathered: Gathered, left_out: dict[str, str], *
         click.echo(f"left out {name}: {reason}", err=True)
     for name, error in failures.items():
         click.echo(f"not exported {name}: {error}", err=True)
+    archived = facts["archived_not_exported"]
+    if archived:
+        advice = (
+            f"copy {ARCHIVE} beside the key store, too, or put them back first, with keyfs archive restore"
+        )
+        click.echo(f"{archived} archived versions are not in it: {advice}", err=True)
     where = f", its key to {facts['key_file']}: keep them apart" if facts["key_file"] else ""
     click.echo(
         f"{facts['keys']} keys with {facts['versions']} versions written to {facts['bundle']}{where}",

@@ -9,27 +9,16 @@ from typing import Any, Final
 
 import click
 
-from keyfs import logs
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.import_plan import Action, OnConflict
 from keyfs.broker.importing import ImportReport, Row, Target, import_bundle
 from keyfs.broker.keystore import KeyStore
-from keyfs.cli.bundle_files import key_file_option, open_bundle_file, passphrase_option
+from keyfs.cli.bundle_files import bundle_option, lock_options, open_bundle_file
 from keyfs.cli.exitcodes import EXIT_CODES, OK
-from keyfs.cli.export import bundle_option
-from keyfs.cli.options import (
-    config_option,
-    json_option,
-    log_level_option,
-    master_key_option,
-    store_option,
-    wait_option,
-)
+from keyfs.cli.options import json_option
 from keyfs.cli.progress import progress_bar
-from keyfs.cli.whole import open_whole
+from keyfs.cli.whole import WholeStore, opens_whole_store
 from keyfs.core.bundles import Bundle
-from keyfs.custody import raise_guards
-from keyfs.errors import KeyfsError
 from keyfs.logs import event
 from keyfs.seal.bundles import Format
 
@@ -39,13 +28,9 @@ _STYLES: Final = {Action.EQUAL: "dim", Action.SKIP: "dim", Action.CONFLICT: "red
 
 
 @click.command("import", short_help="Restore keys from a bundle.")
-@config_option
-@store_option
-@master_key_option
-@wait_option
+@opens_whole_store()
 @bundle_option
-@key_file_option
-@passphrase_option
+@lock_options
 @click.option(
     "--on-conflict",
     envvar="KEYFS_ON_CONFLICT",
@@ -57,25 +42,23 @@ _STYLES: Final = {Action.EQUAL: "dim", Action.SKIP: "dim", Action.CONFLICT: "red
 )
 @click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only show. Writes nothing.")
 @json_option
-@log_level_option
-def import_keys(
+def import_keys(  # noqa: PLR0913 - as many as there are options
+    whole: WholeStore,
     *,
     bundle: str,
     key_file: str | None,
     passphrase_from: str | None,
     on_conflict: str,
     dry_run: bool,
-    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+    as_json: bool,
 ) -> int:
     """Bring every version of a backup into a key store that has not got it, history and order included.
 
     Reads bundles of keyfs and of Acra. Can be stopped and run again. What is there already is left as it
     is; a different key in its place is never overwritten.
     """
-    logs.configure(others["log_level"], "stderr")
-    raise_guards()
     form, backup = open_bundle_file(Path(bundle), key_file, passphrase_from)
-    keys, writer = open_whole(others)
+    keys, writer = whole.open()
     with closing(keys):
         with progress_bar("importing keys") as progress:
             target = Target(keys, writer, OnConflict(on_conflict), dry_run)
@@ -83,16 +66,13 @@ def import_keys(
         if not dry_run:
             _leave_trace(keys, {"format": form.value, **_counts(report)})
     backup.wipe()
-    _tell(form, backup, report, dry_run=dry_run, as_json=others["as_json"])
+    _tell(form, backup, report, dry_run=dry_run, as_json=as_json)
     return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)
 
 
 def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
     event(_log, logging.INFO, "import.ended", store=keys.store.describe(), **facts)
-    try:
-        leave_line(keys.store, "import", **facts)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)
+    leave_trace(keys.store, "import", **facts)
 
 
 def _counts(report: ImportReport) -> dict[str, int]:

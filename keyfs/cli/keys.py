@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from keyfs import app
+from keyfs.broker.before_sealing import demand_right_key
 from keyfs.cli.options import Invocation, config_option, opens_key_store, required_store, store_option
 from keyfs.core.names import CURRENT, Half, parse_key_ref, parse_version_path
 from keyfs.core.staging import SIZE_LIMIT
@@ -82,10 +83,12 @@ def make_version(invocation: Invocation, key: str, from_file: str | None, *, mus
     """Make the first or the next version of a key, generated or from a file.
 
     Raises:
-        KeyfsError: as `RingWriter.generate`, `rotate` and `import_material`; InvalidSettings: no such file.
+        KeyfsError: as `demand_right_key`, `RingWriter.generate`, `rotate` and `import_material`.
+        InvalidSettings: no such file.
     """
     ref = parse_key_ref(key, invocation.access.purposes)
     keys, writer = invocation.open()
+    demand_right_key(keys, ref)
     if from_file is not None:
         writer.import_material(ref, _material(from_file), must_exist=must_exist)
     elif must_exist:

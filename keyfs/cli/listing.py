@@ -1,15 +1,15 @@
 """`keyfs list`: the inventory, for people and for programs."""
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from typing import Final
 
 import click
 
 from keyfs.broker.tree import inventory
-from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source
-from keyfs.core.durations import seconds
+from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source, tell_left_out
+from keyfs.core.durations import age_s
 from keyfs.core.inventory import Row, as_csv
 from keyfs.core.inventory import as_json as inventory_json
 from keyfs.core.inventory import as_tsv as inventory_tsv
@@ -19,7 +19,6 @@ from keyfs.core.rotation import RotationPolicy, RotationRule, is_due
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import InvalidSettings, KeyNotFound
 
-STAMP_WIDTH: Final = 29
 BY_SCHEDULE: Final = "schedule"
 
 
@@ -52,15 +51,18 @@ def list_keys(
     """
     if as_json and as_csv_table:
         raise InvalidSettings("--json and --csv are two forms: drop one")
-    policy = None if overdue is None else overdue_policy(overdue)
+    try:
+        policy = None if overdue is None else overdue_policy(overdue)
+    except InvalidSettings as exc:
+        if key is not None or overdue == BY_SCHEDULE:
+            raise
+        raise InvalidSettings(f"{exc}; without a time, --overdue comes last") from exc  # `--overdue storage`
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     with closing(keys):
         rows = _chosen(inventory(keys, with_history=versions), key, invocation.access.purposes)
         if policy is not None:
             rows = _overdue(rows, policy, keys.store.now_ns())
-        for name, reason in sorted(keys.index.strays.items()):
-            if keys.layout.ring_named(name) is not None:
-                click.echo(f"left out {name}: {reason}", err=True)
+        tell_left_out(keys)
     click.echo(as_csv(rows) if as_csv_table else _rendered(rows, as_json=as_json), nl=False)
 
 
@@ -71,10 +73,7 @@ def overdue_policy(text: str) -> RotationPolicy:
         InvalidSettings: it is no time; or the file has no schedule.
     """
     if text != BY_SCHEDULE:
-        try:
-            every_ns = int(seconds(text)) * NANOSECONDS
-        except InvalidSettings as exc:  # `--overdue storage` looks like it
-            raise InvalidSettings(f"--overdue: {exc}; without a time, put it last") from exc
+        every_ns = int(age_s(text, "--overdue: ")) * NANOSECONDS
         return RotationPolicy(RotationRule(every_ns=every_ns))
     policy = rotation_source()()
     if not policy.rotates:
@@ -106,29 +105,40 @@ def _chosen(rows: list[Row], key: str | None, known: Collection[Purpose]) -> lis
     return found
 
 
-def _rendered(rows: Iterable[Row], *, as_json: bool) -> str:
+def _rendered(rows: Sequence[Row], *, as_json: bool) -> str:
     if as_json:
         return inventory_json(rows)
     return _table(rows) if sys.stdout.isatty() else inventory_tsv(rows)
 
 
-def _table(rows: Iterable[Row]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     from rich.console import Console  # noqa: PLC0415 - only for people at a terminal
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("purpose", "client", "version", "half", "bytes", "since"):
-        # A version that is cut off is of no use: it is what `keyfs read` and `destroy` want to be told.
-        width = STAMP_WIDTH if heading == "version" else None
-        table.add_column(heading, justify="right" if heading == "bytes" else "left", min_width=width)
-    for row in rows:
-        half = "public" if row.public else "secret"
-        style = "bold" if row.current else "dim"
-        since = (row.created or "unknown")[:19].replace("T", " ")
-        table.add_row(
-            row.purpose, row.client or "@global", row.version, half, str(row.size), since, style=style
+    # A version that is cut off is of no use: it is what `keyfs read` and `destroy` want to be told.
+    width = max((len(row.version) for row in rows), default=None)
+    for heading in ("purpose", "client", "version", "half", "bytes", "since", "state"):
+        table.add_column(
+            heading,
+            justify="right" if heading == "bytes" else "left",
+            min_width=width if heading == "version" else None,
         )
+    for row in rows:
+        table.add_row(*_cells(row), style="bold" if row.current else "dim")
     console = Console()
     with console.capture() as captured:
         console.print(table)
     return captured.get()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """What people are shown of a row."""
+    half = "public" if row.public else "secret"
+    state = row.state if row.destroy_at is None else f"{row.state}, destroyed {_moment(row.destroy_at)}"
+    since = _moment(row.created or "unknown")
+    return row.purpose, row.client or "@global", row.version, half, str(row.size), since, state
+
+
+def _moment(stamp: str) -> str:
+    return stamp[:19].replace("T", " ")

@@ -3,29 +3,23 @@
 import json
 import logging
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from keyfs import app, logs
-from keyfs.broker.audit import leave_line
+from keyfs import app
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.import_plan import OnConflict
 from keyfs.broker.importing import Target
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.migrating import MigrationReport, migrate, verify
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.importing import as_rows, version_table
-from keyfs.cli.options import (
-    config_option,
-    json_option,
-    log_level_option,
-    master_key_option,
-    wait_option,
-)
+from keyfs.cli.options import json_option
 from keyfs.cli.progress import progress_bar
-from keyfs.cli.whole import open_whole
-from keyfs.custody import raise_guards
-from keyfs.errors import InvalidSettings, KeyfsError
+from keyfs.cli.whole import WholeStore, opens_whole_store
+from keyfs.errors import InvalidSettings
 from keyfs.layout.differences import NOTES
 from keyfs.logs import event
 
@@ -33,27 +27,18 @@ _log = logging.getLogger(__name__)
 
 
 @click.command("migrate", short_help="Bring a key store into another layout or place.")
-@config_option
-@master_key_option
+@opens_whole_store(click.argument("store", metavar="SRC-URI"))
 @click.option(
     "--target-master-key",
     envvar="KEYFS_TARGET_MASTER_KEY",
     metavar="URI[,URI…]",
     help="Where the target's master key is; that of the source by default.",
 )
-@wait_option
 @click.option("--dry-run", envvar="KEYFS_DRY_RUN", is_flag=True, help="Only show. Writes nothing.")
 @json_option
-@log_level_option
-@click.argument("source", metavar="SRC-URI")
 @click.argument("target", metavar="DST-URI")
 def migrate_keys(
-    *,
-    source: str,
-    target: str,
-    target_master_key: str | None,
-    dry_run: bool,
-    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
+    whole: WholeStore, *, target: str, target_master_key: str | None, dry_run: bool, as_json: bool
 ) -> int:
     """Bring every key with its history from one key store into another one, of whatever layout.
 
@@ -61,17 +46,14 @@ def migrate_keys(
     never overwritten. Then every version is read from both and compared. What the other layout cannot say is
     told. The destination has to be made first, with keyfs init.
     """
-    logs.configure(others["log_level"], "stderr")
-    raise_guards()
-    master_key = others["master_key"]
-    here, _ = open_whole({**others, "store": source})
+    here, _ = whole.open()
     with closing(here):
         if not target_master_key:
             _demand_same_form(here.layout.name, app.layout_at(target))
-        elsewhere = {**others, "store": target, "master_key": target_master_key or master_key}
+        elsewhere = replace(whole, store=target, master_key=target_master_key or whole.master_key)
         report = _migrated(here, elsewhere, dry_run=dry_run)
         facts = {"source": here.store.describe(), "layout": here.layout.name, "dry_run": dry_run}
-    _tell(facts, report, as_json=others["as_json"])
+    _tell(facts, report, as_json=as_json)
     return next((EXIT_CODES[type(error)] for error in report.failed.values()), OK)
 
 
@@ -88,8 +70,8 @@ def _demand_same_form(source: str, target: str) -> None:
         )
 
 
-def _migrated(here: KeyStore, elsewhere: dict[str, Any], *, dry_run: bool) -> MigrationReport:
-    there, writer = open_whole(elsewhere)
+def _migrated(here: KeyStore, elsewhere: WholeStore, *, dry_run: bool) -> MigrationReport:
+    there, writer = elsewhere.open()
     with closing(there):
         if there.store.describe() == here.store.describe():
             raise InvalidSettings(
@@ -99,7 +81,7 @@ def _migrated(here: KeyStore, elsewhere: dict[str, Any], *, dry_run: bool) -> Mi
             report = migrate(here, Target(there, writer, OnConflict.FOLLOW, dry_run), progress)
     if dry_run:
         return report
-    there, _ = open_whole(elsewhere)  # anew: nothing that this process remembers counts
+    there, _ = elsewhere.open()  # anew: nothing that this process remembers counts
     with closing(there):
         with progress_bar("comparing keys") as progress:
             verify(here, there, report, progress)
@@ -114,10 +96,7 @@ def _leave_trace(there: KeyStore, here: KeyStore, report: MigrationReport) -> No
         **report.counts(),
     }
     event(_log, logging.INFO, "migration.ended", store=there.store.describe(), **facts)
-    try:
-        leave_line(there.store, "migrate", **facts)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)
+    leave_trace(there.store, "migrate", **facts)
 
 
 def _tell(facts: dict[str, Any], report: MigrationReport, *, as_json: bool) -> None:

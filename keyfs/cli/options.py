@@ -72,7 +72,7 @@ store_option = click.option(
     "--store",
     envvar="KEYFS_STORE",
     metavar="URI",
-    help="Key store: dir:PATH, or dir:PATH?public=PATH when public keys are kept apart.",
+    help="Key store: dir:PATH, redis://HOST, …; dir:PATH?public=PATH when public keys are kept apart.",
 )
 master_key_option = click.option(
     "--master-key",
@@ -159,6 +159,13 @@ def opens_key_store(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def tell_left_out(keys: KeyStore) -> None:
+    """Say which keys are not seen, because their rings do not verify."""
+    for name, reason in sorted(keys.index.strays.items()):
+        if keys.layout.ring_named(name) is not None:
+            click.echo(f"left out {name}: {reason}", err=True)
 
 
 def required_store(store: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from keyfs import app, logs
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
 from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rekey import RekeyReport
@@ -113,10 +113,7 @@ def _leave_trace(keys: KeyStore, facts: dict[str, Any]) -> None:
     new, *old = keys.protection.described if keys.protection is not None else ("none",)
     facts = {"from": ",".join(old), "to": new, **facts}
     event(_log, logging.INFO, "rekey.ended", store=keys.store.describe(), **facts)
-    try:
-        leave_line(keys.store, "rekey", **facts)
-    except KeyfsError as exc:  # what was done is done
-        event(_log, logging.WARNING, "audit.lost", error=exc)
+    leave_trace(keys.store, "rekey", **facts)
 
 
 def _counts(report: RekeyReport) -> dict[str, int]:

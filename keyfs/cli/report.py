@@ -10,7 +10,7 @@ import click
 
 from keyfs.broker.tree import inventory
 from keyfs.cli.listing import BY_SCHEDULE, overdue_policy
-from keyfs.cli.options import Invocation, opens_key_store, rotation_source
+from keyfs.cli.options import Invocation, opens_key_store, rotation_source, tell_left_out
 from keyfs.core.report import DAY_NS
 from keyfs.core.report import report as report_of
 from keyfs.core.report_page import Heading, page
@@ -43,6 +43,7 @@ def report(invocation: Invocation, *, html: str, overdue: str | None) -> None:
     policy, words = _policy(overdue)
     keys, _ = invocation.open(without_key=not invocation.access.legacy)
     with closing(keys):
+        tell_left_out(keys)
         now_ns = keys.store.now_ns()
         found = report_of(inventory(keys, with_history=True), policy, now_ns)
         heading = Heading(keys.store.describe(), keys.layout.name, now_ns, words)

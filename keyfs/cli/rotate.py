@@ -1,28 +1,25 @@
 """`keyfs rotate`: the next version of one key, or of all that are too old."""
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import click
 
-from keyfs.broker.audit import leave_line
+from keyfs.broker.audit import leave_trace
+from keyfs.broker.before_sealing import demand_right_key
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rotate_all import Due, RotationReport, find_due, rotate_due
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.keys import from_file_option, make_version
-from keyfs.cli.options import Invocation, json_option, opens_key_store
+from keyfs.cli.options import Invocation, json_option, opens_key_store, tell_left_out
 from keyfs.cli.progress import progress_bar
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s
 from keyfs.core.names import KeyRef, parse_key_ref, parse_purpose
 from keyfs.core.purposes import Purpose
 from keyfs.core.stamps import NANOSECONDS
-from keyfs.errors import InvalidSettings, KeyfsError
-from keyfs.logs import event
-
-_log = logging.getLogger(__name__)
+from keyfs.errors import InvalidSettings
 
 purpose_option = click.option(
     "--purpose",
@@ -71,7 +68,7 @@ def rotate(  # noqa: PLR0913 - as many as there are options
     if from_file is not None:
         raise InvalidSettings("--from-file is for one key: drop it, or --older-than")
     wanted = _wanted(invocation, key, purposes)
-    every_ns = int(seconds(older_than, "--older-than: ")) * NANOSECONDS
+    every_ns = int(age_s(older_than, "--older-than: ")) * NANOSECONDS
     return _rotate_old(invocation, wanted, every_ns, dry_run=dry_run, as_json=as_json)
 
 
@@ -108,6 +105,9 @@ def _rotate_old(
     with closing(keys):
         if wanted.only is not None:
             keys.ring(wanted.only)  # a key that is not there is no key that is young
+        if not dry_run:
+            demand_right_key(keys)
+        tell_left_out(keys)
         due, report = find_due(keys, wanted, every_ns), RotationReport()
         if not dry_run:
             with _audited(keys, report, every_ns), progress_bar("rotating keys") as progress:
@@ -123,11 +123,8 @@ def _audited(keys: KeyStore, report: RotationReport, every_ns: int) -> Iterator[
         yield
     finally:
         counts = {"rotated": len(report.rotated), "failed": len(report.failed)}
-        try:
-            if report.rotated or report.failed:
-                leave_line(keys.store, "rotate", older_than_s=every_ns // NANOSECONDS, **counts)
-        except KeyfsError as exc:  # what was done is done
-            event(_log, logging.WARNING, "audit.lost", error=exc)
+        if report.rotated or report.failed:
+            leave_trace(keys.store, "rotate", older_than_s=every_ns // NANOSECONDS, **counts)
 
 
 def _tell(due: Due, report: RotationReport, *, dry_run: bool, as_json: bool) -> None:

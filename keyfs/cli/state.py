@@ -73,14 +73,10 @@ def _as_object(ref: KeyRef, version_id: str, found: VersionState) -> dict[str, o
 
 
 def _line(ref: KeyRef, version_id: str, found: VersionState) -> str:
-    said = [f"{ref}/{version_id}: {found.state}"]
-    if found.is_told and found.since_ns is not None:
-        said.append(f"since {moment(found.since_ns)}")
-    if found.why:
-        said.append(f"({found.why})")
-    if found.destroy_at_ns is not None:
-        said.append(f"to be destroyed at {moment(found.destroy_at_ns)}")
-    return " ".join(said)
+    since = f" since {moment(found.since_ns)}" if found.is_told and found.since_ns is not None else ""
+    why = f" ({found.why})" if found.why else ""
+    planned = f", to be destroyed at {moment(found.destroy_at_ns)}" if found.destroy_at_ns is not None else ""
+    return f"{ref}/{version_id}: {found.state}{since}{why}{planned}"
 
 
 def moment(time_ns: int) -> str:

@@ -9,70 +9,56 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from keyfs import logs
 from keyfs.broker.bundle_check import Fault, check_bundle, compare
 from keyfs.broker.exporting import as_bundle, gather
-from keyfs.cli.bundle_files import key_file_option, open_bundle_file, passphrase_option
+from keyfs.cli.bundle_files import lock_options, open_bundle_file
 from keyfs.cli.exitcodes import FINDINGS, OK
-from keyfs.cli.options import (
-    config_option,
-    json_option,
-    log_level_option,
-    master_key_option,
-    wait_option,
-)
+from keyfs.cli.options import json_option
 from keyfs.cli.progress import progress_bar
-from keyfs.cli.whole import open_whole
+from keyfs.cli.whole import WholeStore, opens_whole_store
 from keyfs.core.bundles import Bundle
 from keyfs.core.stamps import rfc3339
-from keyfs.custody import raise_guards
 
-
-@click.command(short_help="Can this bundle be restored?")
-@config_option
-@click.option(
+_compared_option = click.option(
     "--store",
     envvar="KEYFS_STORE",
     metavar="URI",
     help="Compare with this key store, too. Only the option asks for that, not what is set elsewhere.",
 )
-@master_key_option
-@wait_option
-@key_file_option
-@passphrase_option
+
+
+@click.command(short_help="Can this bundle be restored?")
+@opens_whole_store(_compared_option)
+@lock_options
 @json_option
-@log_level_option
 @click.argument("bundle", metavar="BUNDLE")
 def verify(
+    whole: WholeStore,
     *,
     bundle: str,
-    store: str | None,
     key_file: str | None,
     passphrase_from: str | None,
     as_json: bool,
-    **others: Any,  # noqa: ANN401 - the options that all commands have, named below
 ) -> int:
     """Open a bundle, of keyfs or of Acra, and prove every key in it: its form, and that halves match.
 
     Exit 1 if something is wrong; with --store also if that has a version that the bundle has not.
     """
-    logs.configure(others["log_level"], "stderr")
-    raise_guards()
     form, backup = open_bundle_file(Path(bundle), key_file, passphrase_from)
     with progress_bar("proving keys") as progress:
         faults = check_bundle(backup, progress)
     is_asked = click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE
     # What is broken cannot be compared.
-    if store and is_asked and not faults:
-        faults += _compared(backup, {**others, "store": store})
+    if is_asked and not faults:
+        faults += _compared(backup, whole)
     _tell({"format": form.value, **_facts(backup)}, faults, as_json=as_json)
     backup.wipe()
     return OK if all(fault.is_note for fault in faults) else FINDINGS
 
 
-def _compared(backup: Bundle, options: dict[str, Any]) -> list[Fault]:
+def _compared(backup: Bundle, whole: WholeStore) -> list[Fault]:
     """How it differs from a key store, all of which is looked at."""
-    keys, _ = open_whole(options)
+    keys, _ = whole.open()
     with closing(keys), progress_bar("comparing keys") as progress:
         gathered = gather(keys, progress=progress)
         there = as_bundle(keys, gathered)

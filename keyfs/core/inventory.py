@@ -7,7 +7,18 @@ from typing import Final
 
 from keyfs.core.stamps import rfc3339
 
-COLUMNS: Final = ("purpose", "client", "version", "current", "public", "size", "created")
+COLUMNS: Final = (
+    "purpose",
+    "client",
+    "version",
+    "current",
+    "public",
+    "size",
+    "created",
+    "destroy_at",
+    "state",
+)
+"""Of the tables for programs, some of which go by position: new ones come last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,11 @@ class Row:
         """When the version became current, RFC 3339, UTC."""
         return None if self.created_ns is None else rfc3339(self.created_ns)
 
+    @property
+    def destroy_at(self) -> str | None:
+        """When it is to be destroyed, RFC 3339, UTC."""
+        return None if self.destroy_at_ns is None else rfc3339(self.destroy_at_ns)
+
     def as_object(self) -> dict[str, str | int | bool | None]:
         """The row as a JSON object."""
         return {
@@ -40,7 +56,7 @@ class Row:
             "created": self.created,
             "public": self.public,
             "state": self.state,
-            "destroy_at": None if self.destroy_at_ns is None else rfc3339(self.destroy_at_ns),
+            "destroy_at": self.destroy_at,
         }
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from keyfs.core.inventory import Row
 from keyfs.core.rotation import RotationPolicy, is_due
 from keyfs.core.stamps import NANOSECONDS
+from keyfs.core.states import KeyState
 
 DAY_NS: Final = 86_400 * NANOSECONDS
 AGES: Final = (
@@ -65,6 +66,7 @@ class Report:
     clients: int
     ages: tuple[Bin, ...]
     overdue: tuple[KeyFacts, ...]  # oldest first; those of unknown age before all
+    noted: tuple[Row, ...]  # a half of each version that somebody has said something of, in their order
     purposes: tuple[Group, ...]
     clients_most: tuple[Group, ...]  # with most overdue keys first
     rotations: tuple[tuple[int, KeyFacts], ...]  # newest first
@@ -85,6 +87,7 @@ def key_facts(rows: Iterable[Row]) -> Iterator[KeyFacts]:
 
 def report(rows: Iterable[Row], policy: RotationPolicy, now_ns: int) -> Report:
     """What there is to say of these keys at this time."""
+    rows = list(rows)
     keys = list(key_facts(rows))
     late = {key for key in keys if _is_late(key, policy, now_ns)}
     clients = [key.client for key in keys if key.client is not None]
@@ -99,10 +102,20 @@ def report(rows: Iterable[Row], policy: RotationPolicy, now_ns: int) -> Report:
         clients=len(set(clients)),
         ages=tuple(_ages(keys, now_ns)),
         overdue=tuple(sorted(late, key=lambda key: (key.since_ns or 0, key.purpose, key.client or ""))),
+        noted=tuple(_noted(rows)),
         purposes=tuple(_groups(keys, late, lambda key: key.purpose)),
         clients_most=tuple(sorted(by_client, key=lambda group: (-group.overdue, -group.keys, group.name))),
         rotations=tuple(rotations[:ROTATIONS_SHOWN]),
     )
+
+
+def _noted(rows: Iterable[Row]) -> Iterator[Row]:
+    """What is not as rotations leave it, active and then deactivated; or is to be destroyed."""
+    for _, halves in groupby(rows, key=lambda row: (row.purpose, row.client, row.version)):
+        row = next(halves)
+        usual = KeyState.ACTIVE if row.current else KeyState.DEACTIVATED
+        if row.destroy_at_ns is not None or row.state not in ("", usual.value):
+            yield row
 
 
 def _is_late(key: KeyFacts, policy: RotationPolicy, now_ns: int) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from keyfs.core.inventory import Row
 from keyfs.core.names import GLOBAL
 from keyfs.core.report import DAY_NS, ROWS_MAX, Bin, Group, KeyFacts, Report
 from keyfs.core.stamps import rfc3339
+from keyfs.core.states import KeyState
 
 # Bars are drawn in these units; the page scales them to its width.
 _WIDTH: Final = 720
@@ -50,11 +52,15 @@ svg text{fill:var(--text);font:14px system-ui,sans-serif}
 svg .quiet{fill:var(--quiet)}
 svg rect{fill:var(--bar)}
 svg line{stroke:var(--line)}
+@media(max-width:40rem){body{padding:1rem .75rem 2rem}table{font-size:.8125rem}th,td{padding-right:.6rem}
+td:first-child{min-width:7rem}}
 @media print{:root{color-scheme:light;--ground:#fff;--text:#000;--quiet:#444;--line:#bbb;--card:#fff;
 --bar:#555;--late:#000;--good:#000}body{padding:0;max-width:none;font-size:11pt}h2{break-after:avoid}tr,svg{break-inside:avoid}
-thead{display:table-header-group}svg rect{print-color-adjust:exact}}
+th,td{padding-top:.15rem;padding-bottom:.15rem}thead{display:table-header-group}
+svg rect{print-color-adjust:exact}}
 """
 
+_LATE: Final = ' class="late"'
 _FRAME: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -99,6 +105,8 @@ def page(report: Report, heading: Heading) -> str:
         "<h2>Overdue keys</h2>",
         f'<p class="quiet">{escape(heading.overdue)}</p>',
         _overdue(report.overdue, now_ns),
+        "<h2>Key states</h2>",
+        _states(report.noted),
         "<h2>Purposes</h2>",
         _groups("purpose", report.purposes, now_ns),
         "<h2>Clients</h2>",
@@ -121,7 +129,7 @@ def _tiles(report: Report) -> str:
         ("keys", report.keys, ""),
         ("versions", report.versions, ""),
         ("clients", report.clients, ""),
-        ("overdue", late, ' class="late"' if late else ' class="good"'),
+        ("overdue", late, _LATE if late else ' class="good"'),
     )
     cells = "".join(f"<div><dt>{name}</dt><dd{style}>{count:,}</dd></div>" for name, count, style in tiles)
     return f'<dl class="tiles">{cells}</dl>'
@@ -157,6 +165,21 @@ def _overdue(keys: Sequence[KeyFacts], now_ns: int) -> str:
     )
     head = ("key", "#versions", "current since", "#age")
     return _table(head, rows) + _more(len(keys))
+
+
+def _states(noted: Sequence[Row]) -> str:
+    if not noted:
+        return '<p class="good">As rotations leave them; nothing is to be destroyed.</p>'
+    rows = (
+        (
+            escape(f"{row.purpose}/{GLOBAL if row.client is None else row.client}/{row.version}"),
+            f"<td>{'current' if row.current else 'retired'}</td>",
+            f"<td{_LATE if row.state == KeyState.COMPROMISED.value else ''}>{escape(row.state)}</td>",
+            f"<td>{'' if row.destroy_at_ns is None else _time(row.destroy_at_ns)}</td>",
+        )
+        for row in noted[:ROWS_MAX]
+    )
+    return _table(("version", "", "state", "to be destroyed"), rows) + _more(len(noted))
 
 
 def _groups(what: str, groups: Sequence[Group], now_ns: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from keyfs.core.stamps import NANOSECONDS
+from keyfs.errors import KeyExists, OperationRefused
 
 RING_SUFFIX: Final = ".keyring"
 NEW_SUFFIX: Final = ".keyring.new"
@@ -108,6 +109,38 @@ class Ring:
         shown = {id(key) for key in self.shown().values()}
         return [key for key in self.keys if id(key) not in shown]
 
+    def alone(self, seqnum: int) -> "Ring | None":
+        """A ring of this version alone, as it is here, and not current.
+
+        None if nothing is left of it, or if its number is that of several.
+        """
+        keys = tuple(key for key in self.keys if key.seqnum == seqnum)
+        return Ring(self.purpose, keys) if len(keys) == 1 and keys[0].data else None
+
+    def without(self, seqnums: Iterable[int]) -> "Ring":
+        """The ring as if it had never had these versions. What `alone` has not stays.
+
+        Raises:
+            OperationRefused: one is current; or has the largest number, which would be given again.
+        """
+        newest = max((key.seqnum for key in self.keys), default=0)
+        gone = {seqnum for seqnum in seqnums if self.alone(seqnum) is not None}
+        for seqnum in gone.intersection((newest, self.current)):
+            raise OperationRefused(
+                f"version {seqnum} stays: it is current, or its number would be given again"
+            )
+        return replace(self, keys=tuple(key for key in self.keys if key.seqnum not in gone))
+
+    def with_again(self, key: RingKey) -> "Ring":
+        """The ring with a version that it had before; what is current stays so.
+
+        Raises:
+            KeyExists: there is one of that number, or there was one, which was destroyed.
+        """
+        if self.key(key.seqnum) is not None:
+            raise KeyExists(f"the key ring has a version {key.seqnum}, or had one that was destroyed")
+        return replace(self.with_key(key), current=self.current)
+
     def with_key(self, key: RingKey) -> "Ring":
         """The ring with this version, in the place of the one with its number, else behind all smaller ones.
 
@@ -196,6 +229,22 @@ def parse_half_name(name: str) -> tuple[str, int, bool] | None:
     return ring_name, seqnum, ring_name != stem
 
 
+def whole_name(name: str) -> str:
+    """What a version is called as a whole, for the name of a half: `R.keyring!3`; else the name itself.
+
+    Whole versions are not listed. They are what is taken out of a ring, and put back as it was.
+    """
+    half = parse_half_name(name)
+    return name if half is None else f"{half[0]}!{half[1]}"
+
+
+def parse_whole_name(name: str) -> tuple[str, int] | None:
+    """The ring's name and the number; None for what is no such name."""
+    ring_name, mark, number = name.rpartition("!")
+    half = parse_half_name(f"{ring_name}#{number}") if mark else None
+    return None if half is None or half[2] else half[:2]
+
+
 def is_ring_name(name: str) -> bool:
     """Whether a file of this name is taken for a key ring."""
     return name.endswith(RING_SUFFIX) and not name.endswith(f"/{RING_SUFFIX}") and name != RING_SUFFIX
@@ -207,12 +256,12 @@ def ring_path(ring_name: str) -> str:
 
 
 def rings_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names of halves, and of rings, by the ring that they lie in; others are left out."""
+    """The names of halves, whole versions and rings, by the ring that they lie in; others are left out."""
     found: dict[str, list[str]] = {}
     for name in names:
-        half = parse_half_name(name)
-        if half is not None or is_ring_name(name):
-            found.setdefault(name if half is None else half[0], []).append(name)
+        part = parse_half_name(name) or parse_whole_name(name)
+        if part is not None or is_ring_name(name):
+            found.setdefault(name if part is None else part[0], []).append(name)
     return found
 
 

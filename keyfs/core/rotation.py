@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final, Protocol
 
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s, seconds
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import InvalidSettings
 
@@ -163,7 +163,7 @@ def _time(text: str, where: str) -> int:
     Raises:
         InvalidSettings: it is none.
     """
-    length_s = seconds(text, f"{where}: ")
+    length_s = age_s(text, f"{where}: ")
     if not length_s:
         raise InvalidSettings(f"{where}: {text!r} is no time at all: write a number above zero, as in 90d")
     return int(length_s) * NANOSECONDS

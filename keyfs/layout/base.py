@@ -77,6 +77,21 @@ class KeyRing:
         last = self.versions[-1] if self.versions else None
         return last if last is not None and last.id == CURRENT else None
 
+    @property
+    def retired(self) -> tuple[KeyVersion, ...]:
+        """The versions that may leave the key store: retired ones, if one is current; else Acra reads none.
+
+        Not those that were destroyed, of which only the number is left. Nor what has a number and came after
+        the current one: it never was current, and its number would be given again.
+        """
+        if self.current is None:
+            return ()
+        return tuple(
+            version
+            for version in self.versions[:-1]
+            if (version.secret or version.public) and not (version.number and version.retired_ns is None)
+        )
+
     def version(self, version_id: str) -> KeyVersion:
         """The version called *version_id*.
 

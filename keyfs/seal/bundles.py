@@ -58,6 +58,8 @@ def recognise(data: bytes) -> Format:
         return Format.KEYFS
     if data.startswith(_LATER):
         raise LayoutUnsupported("it is a bundle of a later keyfs: use that to read it")
+    if not data:
+        raise MaterialCorrupt("it is empty, and no backup")
     if not data.strip(b"\0"):
         raise MaterialCorrupt(
             f"it holds {len(data)} zero bytes and no backup: acra-backup wipes what it should write and "
@@ -107,7 +109,7 @@ def open_bundle(data: bytes, lock: Lock) -> Secret:
         return open_export(data, lock.material)
     if lock.is_passphrase != is_under_passphrase(data):
         wanted = (
-            "under a passphrase: give --passphrase"
+            "under a passphrase: give --passphrase-from"
             if not lock.is_passphrase
             else "under a key: give --key-file"
         )

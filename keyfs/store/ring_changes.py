@@ -145,6 +145,15 @@ class RingChanges:
         """
         self._change(ring_name, partial(_in_state, seqnum=seqnum, state=state))
 
+    def edit(self, ring_name: str, edit: Callable[[Ring], Ring]) -> None:
+        """Any change of one ring, in one step. *edit* is told the ring as it is under the lock.
+
+        Raises:
+            KeyNotFound: there is none.
+            As `Store.supersede`, and as *edit*.
+        """
+        self._change(ring_name, edit)
+
     def _change(self, ring_name: str, edit: _Edit, *, makes: bool = False) -> None:
         """One ring, read and switched under the lock; *edit* gives the new one, None for no change."""
         with self._locked() as held:

@@ -20,13 +20,15 @@ from keyfs.core.rings import (
     half_name,
     is_ring_name,
     parse_half_name,
+    parse_whole_name,
     ring_path,
     rings_of,
 )
 from keyfs.errors import KeyfsError, KeyNotFound, OperationRefused, RingInvalid, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Watch
+from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Replacement, Watch
 from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest, whole
 from keyfs.store.ring_changes import LOCK_NAME, RingChanges, RingCodec, RingMedium
+from keyfs.store.ring_withdrawal import Withdrawals
 
 OWN_NAMES: Final = frozenset({"version", LOCK_NAME})
 """What belongs to the format and is neither a key nor a stray."""
@@ -53,6 +55,7 @@ class RingStore:
         self._medium = medium
         self._codec = codec
         self._changes = RingChanges(medium, codec, is_pair)
+        self._withdrawals = Withdrawals(self._changes, codec)
         self.name_limit = medium.name_limit
         self.lists_directories = True  # a ring is one, and asking for it costs one blob
         self.now_ns = medium.now_ns
@@ -60,7 +63,6 @@ class RingStore:
         self.read_beside = medium.read_beside
         self.write_beside = medium.write_beside
         self.append_beside = medium.append_beside
-        self.supersede = self._changes.supersede
         self.rewrite = self._changes.rewrite
         self.set_state = self._changes.set_state
 
@@ -138,17 +140,29 @@ class RingStore:
         for ring_name, ring in self._rings(grouped, self._codec.open).items():
             blobs = {} if isinstance(ring, KeyfsError) else _blobs(ring_name, ring)
             for name in grouped[ring_name]:
-                found[name] = blobs.get(name) or _absence(name, ring)
+                found[name] = blobs.get(name) or self._whole(name, ring) or _absence(name, ring)
         return found
+
+    def supersede(self, replacements: Iterable[Replacement]) -> None:
+        """See `Store.supersede`, and `RingChanges.supersede`; a whole version is put back as it was."""
+        plan = list(replacements)
+        for item in plan:
+            if parse_whole_name(item.name) is not None:
+                self._withdrawals.put_back(item)
+        self._changes.supersede(item for item in plan if parse_whole_name(item.name) is None)
 
     def channel(self) -> None:
         """See `Store.channel`: there is none. What would come is a ring, and has to be taken apart."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `Store.delete`; a version is destroyed: its number, dates and state stay in the ring."""
+        """See `Store.delete`; a version is destroyed: its number, dates and state stay in the ring.
+
+        Of one that is named as a whole nothing stays: it has been put elsewhere, and may come back.
+        """
         asked = list(names)
         self._medium.delete(name for name in asked if not _is_ours(name))
-        self._changes.destroy(rings_of(asked))
+        self._changes.destroy(rings_of(name for name in asked if parse_whole_name(name) is None))
+        self._withdrawals.withdraw(name for name in asked if parse_whole_name(name) is not None)
 
     def set_aside(self, name: str) -> None:
         """See `Store.set_aside`: whole rings, or what is none.
@@ -191,6 +205,11 @@ class RingStore:
                 found[name] = exc
         return found
 
+    def _whole(self, name: str, ring: _RingOrError) -> Blob | None:
+        """A version on its own, which is not listed, and has no identity."""
+        found = None if isinstance(ring, KeyfsError) else self._withdrawals.apart(name, ring)
+        return None if found is None else Blob(found[0], BlobStat(len(found[0]), found[1], PRIVATE_MODE, ""))
+
     def _page(self, names: Sequence[str]) -> Page:
         page = Page({}, {})
         for name, ring in self._rings(names, self._codec.look).items():
@@ -211,13 +230,15 @@ class RingStore:
 def _without_rings(page: Page) -> Page:
     """What is no ring and nothing of the format's own; a file that is called as a ring's part is a stray."""
     blobs = {name: facts for name, facts in page.blobs.items() if not _is_ours(name)}
-    parts = [name for name in page.blobs if parse_half_name(name) is not None]
+    parts = [
+        name for name in page.blobs if _is_ours(name) and not is_ring_name(name) and name not in OWN_NAMES
+    ]
     strays = {f"./{name}": "a file that is called as a version in a key ring" for name in parts}
     return Page(blobs, page.strays | strays)
 
 
 def _is_ours(name: str) -> bool:
-    return name in OWN_NAMES or is_ring_name(name) or parse_half_name(name) is not None
+    return name in OWN_NAMES or bool(rings_of([name]))
 
 
 def _halves(ring_name: str, ring: Ring) -> Iterator[tuple[str, BlobStat, bytes]]:

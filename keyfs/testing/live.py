@@ -74,21 +74,22 @@ class LiveStore:
         return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
 
 
-def new_live_store(place: Path, config: str = "") -> LiveStore:
+def new_live_store(place: Path, config: str = "", *, layout: str = "v1") -> LiveStore:
     """A new, empty key store below *place*, with a mountpoint; not mounted yet.
 
     Args:
         place: a directory.
         config: what is to stand in a configuration file; empty for none.
+        layout: Acra's, "v1" or "v2".
     """
     path = place / "keyfs.toml" if config else None
     if path is not None:
         path.write_text(config, encoding="utf-8")
     store = LiveStore(place / "keys", place / "master.key", place / "mount", place / "daemon.log", path)
-    app.init_store(f"dir:{store.root}", "v1")
+    app.init_store(f"dir:{store.root}", layout)
     fd = os.open(store.master_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(new_master_key("v1"))
+        file.write(new_master_key(layout))
     store.mountpoint.mkdir()
     return store
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from keyfs.broker.format_states import FormatStates
 from keyfs.core.rings import Ring, RingKey
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import NANOSECONDS
@@ -17,6 +18,9 @@ from keyfs.testing.memory_store import MemoryStore
 
 SIGNATURE_KEY: Final = bytes(range(33, 65))
 SINCE_NS: Final = 1_795_488_390 * NANOSECONDS  # 2026-11-24T02:46:30
+PATH: Final = "client/alice/storage-sym"
+"""Where the ring of `STORAGE_SYM` is."""
+RING: Final = f"{PATH}.keyring"
 YEAR_NS: Final = 365 * 86_400 * NANOSECONDS
 
 
@@ -38,7 +42,10 @@ def rings_in_memory(medium: Medium) -> Keys:
 
 def rings_on(medium: RingMedium) -> Keys:
     """The key store of layout v2 on *medium*, listed."""
-    return on_store(ring_store(medium), layout=LayoutV2())
+    rings = ring_store(medium)
+    made = on_store(rings, layout=LayoutV2())
+    made.keys.states.in_format = FormatStates(made.keys, rings)
+    return made
 
 
 def ring_key(seqnum: int, state: int = 1) -> RingKey:

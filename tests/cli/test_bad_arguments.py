@@ -118,7 +118,7 @@ def test_a_wrong_name_is_answered_with_the_right_form(store: LiveStore, label: s
         (("destroy", "storage/alice/2020-01-01T00:00:00"), 4),
         (("destroy", "storage/nobody/2020-01-01T00:00:00"), 4),
         (("destroy", "storage/alice/current"), 12),
-        (("destroy", "storage/alice"), 12),
+        (("destroy", "storage/alice"), 2),
         (("list", "storage/nobody"), 4),
         (("list", "nonsense"), 3),
         (("generate", "storage/alice"), 5),

@@ -10,6 +10,7 @@ import pytest
 from command_line import keyfs
 from pictures import picture
 
+from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.stores import restore_small_store
@@ -135,6 +136,49 @@ def test_a_wrong_master_key_is_told_at_mount(untouched: LiveStore, fuse_required
 def test_a_wrong_master_key_opens_nothing(untouched: LiveStore, label: str) -> None:
     said = refusal(untouched, "read", label, code=9, **another_key())
     assert said.endswith("does not open: it is damaged, or sealed for another key")
+
+
+@pytest.mark.parametrize("layout", ["v1", "v2"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rotate", "storage-sym/alice"),
+        ("rotate", "storage/alice"),
+        ("rotate", "--from-file", "-", "audit-log"),
+        ("rotate", "--older-than", "0"),
+        ("generate", "hmac-sym/alice"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_sealed_under_a_wrong_master_key(
+    tmp_path: Path, layout: str, words: tuple[str, ...]
+) -> None:
+    """Neither Acra nor anybody else who has the right one could read it."""
+    store = new_live_store(tmp_path, layout=layout)
+    for label in ("storage-sym/alice", "storage/alice", "audit-log"):
+        store.make(label)
+    before = picture(store.root)
+    wrong = tmp_path / "wrong"
+    wrong.touch(0o600)
+    wrong.write_text(new_master_key(layout))
+    said = refusal(store, *words, code=8, KEYFS_MASTER_KEY=f"file:{wrong}")
+    assert "not the one this key store was s" in said
+    assert picture(store.root) == before
+
+
+def test_rings_that_are_not_seen_under_a_wrong_master_key_are_told(tmp_path: Path) -> None:
+    store = new_live_store(tmp_path, layout="v2")
+    store.make("storage/alice")
+    environment = store.environment | {"KEYFS_MASTER_KEY": "env:K", "K": new_master_key("v2")}
+    for words in (
+        ("list",),
+        ("report", "--html", "-"),
+        ("rotate", "--older-than", "0", "--dry-run"),
+        ("archive", "fill", "--keep", "1"),
+    ):
+        ran = keyfs(*words, environment=environment)
+        assert ran.code == 0
+        assert ran.err.startswith("left out client/alice/storage.keyring: its signature is wrong"), words
 
 
 # --- damaged blobs ---

@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,12 @@ from bundle_site import BROKEN, BUNDLES, EXISTS, FAULTS, NOT_FOUND, Site, new_si
 from copied_stores import Place, files_in, key_file, materials, new_directory
 
 from keyfs.seal.bundles import Format, recognise
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore
 from keyfs.testing.stores import restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STORES = ("v1-dir", "v1-split", "v1-master48", "v1-legacy")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -107,6 +100,7 @@ def test_json_says_what_is_in_it(site: Site) -> None:
     assert facts["key_file"] == str(site.key)
     assert (facts["format"], facts["keys"], facts["versions"], facts["halves"]) == ("keyfs", 5, 15, 21)
     assert facts["failed"] == facts["left_out"] == {}
+    assert facts["archived_not_exported"] == 0
     found = json.loads(site.verify("--json").out)
     assert found.pop("made").endswith("Z")
     assert found == {
@@ -118,6 +112,30 @@ def test_json_says_what_is_in_it(site: Site) -> None:
         "findings": [],
         "restorable": True,
     }
+
+
+def test_what_is_archived_is_said_not_to_be_in_it(site: Site) -> None:
+    assert site.run("archive", "fill", "--keep", "1", "--purpose", "storage").code == 0
+    assert site.run("archive", "fill", "--keep", "1", "--purpose", "audit-log").code == 0
+    ran = site.export()
+    assert (ran.code, ran.out) == (0, b"")
+    assert ran.err.startswith(
+        "2 archived versions are not in it: copy archive.jsonl beside the key store, too"
+    )
+    assert json.loads(site.export("--json", "--force").out)["archived_not_exported"] == 2
+    for name, count in (("storage", 1), ("storage/alice", 1), ("storage-sym", 0), ("audit-log/@global", 1)):
+        facts = json.loads(site.export(name, "--json", "--force").out)
+        assert (name, facts["archived_not_exported"]) == (name, count)
+
+
+def test_an_archive_that_is_damaged_is_no_reason_to_be_without_a_backup(site: Site) -> None:
+    assert site.run("archive", "fill", "--keep", "1").code == 0
+    [path] = site.bundle.parent.rglob("archive.jsonl")
+    path.write_bytes(b"{")
+    ran = site.export()
+    assert ran.code == 0
+    assert "not looked at: line 1 of archive.jsonl" in ran.err
+    assert site.verify().code == 0
 
 
 def test_only_what_was_named_is_exported(site: Site) -> None:

@@ -48,6 +48,39 @@ def test_a_passphrase_on_the_command_line_is_refused_and_not_repeated(site: Site
     assert not site.bundle.exists()
 
 
+def test_what_is_no_bundle_is_named_before_its_key_is_looked_for(site: Site) -> None:
+    for content, why in (
+        (b"", "it is empty"),
+        (b"no bundle", "it is no backup bundle"),
+        (bytes(32), "acra-backup"),
+    ):
+        site.bundle.write_bytes(content)
+        for ran in (site.verify(), site.restore()):
+            assert ran.code == BROKEN
+            assert ran.refusal().startswith(f"{site.bundle}: ")
+            assert why in ran.refusal()
+
+
+def test_a_key_that_is_elsewhere_is_asked_for(site: Site, tmp_path: Path) -> None:
+    site.export()
+    site.key.rename(tmp_path / "elsewhere")
+    for ran in (site.verify(), site.restore()):
+        assert ran.code == NOT_FOUND
+        assert f"there is no {site.key}" in ran.refusal()
+        assert "--key-file" in ran.refusal()
+    assert site.verify("--key-file", tmp_path / "elsewhere").code == 0
+    wrong = site.verify("--passphrase-from", "env:X", X="y")
+    assert (wrong.code, wrong.refusal()) == (USAGE, "the bundle is sealed under a key: give --key-file")
+
+
+def test_a_passphrase_is_asked_for_by_the_name_of_its_option(site: Site, tmp_path: Path) -> None:
+    site.export("--passphrase-from", "env:X", X="y")
+    (tmp_path / "some.key").write_bytes(bytes(32))
+    ran = site.verify("--key-file", tmp_path / "some.key")
+    assert ran.refusal() == "the bundle is sealed under a passphrase: give --passphrase-from"
+    assert site.verify("--passphrase-from", "env:X", X="z").code == BROKEN
+
+
 def test_a_flipped_bit_is_found(site: Site) -> None:
     site.export()
     data = bytearray(site.bundle.read_bytes())

@@ -1,22 +1,15 @@
 """Backups of layout v2: to v1 and from it, in a directory and in Redis, in Acra's format too."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bundle_site import Site
 from two_layouts import filled, new_place, versions_in
 
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 ORDERS = [("v1", "v2"), ("v2", "v1"), ("v2", "v2")]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize(("source", "target"), ORDERS)

@@ -185,7 +185,8 @@ def test_list_chooses_by_purpose_and_client(store: LiveStore) -> None:
 def test_list_without_a_terminal_is_a_table_with_tabs(store: LiveStore) -> None:
     store.make("storage-sym/alice")
     lines = keyfs("list", environment=store.environment).out.decode().splitlines()
-    assert lines[0].split("\t") == ["purpose", "client", "version", "current", "public", "size", "created"]
+    head = ["purpose", "client", "version", "current", "public", "size", "created", "destroy_at", "state"]
+    assert lines[0].split("\t") == head
     assert lines[1].split("\t")[:6] == ["storage-sym", "alice", "current", "yes", "no", "32"]
     assert len(lines) == 2
 

@@ -3,7 +3,6 @@
 import base64
 import stat
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +20,13 @@ from copied_stores import (
 )
 
 from keyfs.core.stamps import parse_stamp
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore, shared_store
 from keyfs.testing.stores import restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STORES = ("v1-dir", "v1-split", "v1-master48", "v1-legacy")
 KEY_EXISTS, ID_TOO_LONG, UNSEALED, MASTER_KEY, ACCESS, INVALID = 5, 3, 9, 8, 10, 17
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`keyfs migrate`: either layout to either layout, on either medium; nothing of the source is touched."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,12 @@ from two_layouts import filled, versions_in
 from keyfs.core.names import KeyRef
 from keyfs.core.own import OwnKind, OwnSpec
 from keyfs.core.purposes import Purpose, Shape
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 LABELS = ("storage/bob_hmac", "storage-sym/-- --", "hmac-sym/a_storage_sym", "poison-record-sym")
 TOKEN = Purpose("token", Shape.OWN, own=OwnSpec(OwnKind.OPAQUE))
 OWN = KeyRef(TOKEN, "www.example.org")
 KINDS = [(layout, medium) for layout in ("v1", "v2") for medium in ("directory", "redis")]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

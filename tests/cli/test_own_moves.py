@@ -1,7 +1,6 @@
 """Own purposes when a key store is copied, or gets another master key: none stays behind."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,12 @@ from keyfs.core.names import Half
 from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.own import DECLARED
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LiveStore:
     return new_live_store(tmp_path, DECLARED)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture

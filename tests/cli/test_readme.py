@@ -22,7 +22,7 @@ MASKS = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", "<stamp>"),
     (r"\b[0-9a-f]{64}\b", "<digest>"),
     (r"[A-Z][a-z]{2} +\d+ \d\d:\d\d", "<date>"),
-    (r"dir:/\S+/store", "dir:<store>"),
+    (r"/\S+/store", "<store>"),
     (r"file:/\S+/", "file:<place>/"),
 )
 
@@ -71,7 +71,7 @@ def run_session(commands: list[str], place: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("fuse_required")
-@pytest.mark.parametrize("session", blocks("console"), ids=["first screen", "another master key"])
+@pytest.mark.parametrize("session", blocks("console"), ids=["first screen", "a day", "another master key"])
 def test_the_recorded_session_runs_again(tmp_path: Path, session: str) -> None:
     steps = session_steps(session)
     assert len(steps) > 10

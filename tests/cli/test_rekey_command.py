@@ -4,7 +4,6 @@ import json
 import os
 import pwd
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from command_line import Ran, keyfs
 from keyfs import app
 from keyfs.core.names import Half
 from keyfs.master.generate import generate as new_master_key
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.stores import RealStore, restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -91,12 +90,6 @@ def test_a_store_by_acra_opens_to_the_same_under_another_master_key(tmp_path: Pa
     assert site.listing() == listing
     checked = keyfs("check", environment={"KEYFS_STORE": site.real.uri, "KEYFS_MASTER_KEY": site.old})
     assert checked.code == MASTER_KEY
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def test_a_store_in_redis_opens_to_the_same_under_another_master_key(site: Site, server: RedisServer) -> None:

@@ -1,6 +1,7 @@
 """`keyfs state` and `keyfs destroy`: what they say, refuse and leave."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,46 @@ def test_destroying_the_current_version_takes_force_and_says_why(store: LiveStor
     done(store, "destroy", "--force", CURRENT)
     assert len(store.versions(LABEL)) == 2
     assert run(store, "read", LABEL).code == 4
+
+
+@pytest.mark.parametrize("layout", ["v1", "v2"])
+def test_what_was_destroyed_is_not_destroyed_again(tmp_path: Path, layout: str) -> None:
+    store = new_live_store(tmp_path, layout=layout)
+    for _ in range(3):
+        store.make(LABEL)
+    oldest = f"{LABEL}/{stamps(store)[0]}"
+    done(store, "destroy", "--force", oldest, "--why", "lost")
+    for words in (("destroy", oldest), ("destroy", "--force", oldest)):
+        ran = run(store, *words)
+        assert (ran.code, ran.refusal()) == (24, f"{oldest} was destroyed: there is nothing left to do")
+    assert done(store, "state", oldest).startswith(f"{oldest}: destroyed since ")
+    assert run(store, "read", oldest).code == 24
+
+
+def test_only_a_version_is_destroyed(store: LiveStore) -> None:
+    """Not the current one because nothing else was said."""
+    before = files(store)
+    for words in (("--force", LABEL), (LABEL, "--after", "1d"), ("--undo", LABEL)):
+        ran = run(store, "destroy", *words)
+        assert ran.code == 2
+        assert (
+            ran.refusal() == f"{LABEL} is a key: say which version of it, see keyfs list --versions {LABEL}"
+        )
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("layout", ["v1", "v2"])
+def test_a_state_is_shown_as_it_was_said(tmp_path: Path, layout: str) -> None:
+    store = new_live_store(tmp_path, layout=layout)
+    store.make(LABEL)
+    store.make(LABEL)
+    oldest = f"{LABEL}/{stamps(store)[0]}"
+    said = done(store, "state", oldest, "suspended", "--why", "laptop lost")
+    assert re.fullmatch(rf"{oldest}: suspended since \S+Z \(laptop lost\)\n", said)
+    assert done(store, "state", oldest) == said
+    assert re.fullmatch(rf"{oldest}: deactivated since \S+Z\n", done(store, "state", oldest, "deactivated"))
+    done(store, "destroy", "--force", oldest, "--after", "7d")
+    assert re.search(r": deactivated since \S+Z, to be destroyed at \S+Z\n", done(store, "state", oldest))
 
 
 def test_a_version_is_destroyed_after_a_while(store: LiveStore) -> None:

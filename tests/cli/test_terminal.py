@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import keyfs
 
 from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment
@@ -47,14 +48,22 @@ def test_a_list_is_a_table(store: LiveStore) -> None:
     code, seen = at_terminal(store, "list", "--versions")
     lines = [line.split() for line in seen.splitlines()]
     assert code == 0
-    assert lines[0] == ["purpose", "client", "version", "half", "bytes", "since"]
-    assert [line[:2] + line[3:5] for line in lines[1:]] == [
-        ["storage", "alice", "secret", "45"],
-        ["storage", "alice", "public", "45"],
-        ["storage", "alice", "secret", "45"],
-        ["storage", "alice", "public", "45"],
-        ["audit-log", "@global", "secret", "32"],
+    assert lines[0] == ["purpose", "client", "version", "half", "bytes", "since", "state"]
+    assert [line[:2] + line[3:5] + line[7:] for line in lines[1:]] == [
+        ["storage", "alice", "secret", "45", "deactivated"],
+        ["storage", "alice", "public", "45", "deactivated"],
+        ["storage", "alice", "secret", "45", "active"],
+        ["storage", "alice", "public", "45", "active"],
+        ["audit-log", "@global", "secret", "32", "active"],
     ]
+
+
+def test_a_list_shows_what_is_to_be_destroyed(store: LiveStore) -> None:
+    version = next(iter(store.versions("storage/alice")))
+    run = keyfs("destroy", "--after", "7d", f"storage/alice/{version}", environment=store.environment)
+    at = run.err.partition(" at ")[2].partition("Z")[0].replace("T", " ")
+    _, seen = at_terminal(store, "list", "--versions")
+    assert re.search(rf"{version} .* deactivated, destroyed {at}$", seen, re.MULTILINE), seen
 
 
 def test_a_list_for_programs_is_the_same_at_a_terminal(store: LiveStore) -> None:

@@ -2,48 +2,43 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keyfs import app
-from keyfs.broker.archive import archive, archived, demand_apart, purge, restore
+from keyfs.broker.archive import archive, archived, purge, restore
 from keyfs.core.archived import NAME
-from keyfs.errors import KeyExists, KeyNotFound, MaterialCorrupt, OperationRefused, StoreFull
+from keyfs.errors import KeyExists, KeyNotFound, MaterialCorrupt, StoreFull
 from keyfs.layout.base import KeyRing, KeyVersion
-from keyfs.store.base import Store
+from keyfs.store.ring_changes import RingMedium
 from keyfs.testing.builders import AUDIT_LOG, EVERY_REF, STORAGE, Keys, on_store
 from keyfs.testing.faults import failing
 from keyfs.testing.memory_store import MemoryStore
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
+from keyfs.testing.ring_stores import rings_on
 
-MEDIA = ["memory", "directory", "redis"]
+PLACES = [f"{medium}-{layout}" for medium in ("memory", "directory", "redis") for layout in ("v1", "v2")]
 
 
 def everything(ring: KeyRing) -> tuple[KeyVersion, ...]:
     return ring.versions
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(params=MEDIA)
+@pytest.fixture(params=PLACES)
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keys]:
     """A key store with three versions of every key."""
-    store: Store = MemoryStore()
-    if request.param == "directory":
-        app.init_store(f"dir:{tmp_path / 'keys'}", "v1")
-        store = app.open_store(f"dir:{tmp_path / 'keys'}")
-    if request.param == "redis":
+    place, _, layout = request.param.partition("-")
+    medium: RingMedium = MemoryStore()
+    if place == "directory":
+        app.init_store(f"dir:{tmp_path / 'keys'}", layout)
+        medium = app.open_store(f"dir:{tmp_path / 'keys'}")
+    if place == "redis":
         server: RedisServer = request.getfixturevalue("server")
         server.ask("FLUSHALL")
-        store = open_redis(server.unix_uri("keys"))
-    made = on_store(store)
+        medium = open_redis(server.unix_uri("keys"))
+    made = rings_on(medium) if layout == "v2" else on_store(medium)
     for ref in EVERY_REF:
         made.writer.generate(ref)
         made.writer.rotate(ref)
@@ -80,21 +75,12 @@ def test_what_is_current_is_never_archived(keys: Keys) -> None:
         assert archive(keys.keys, ref, everything) == ()
 
 
-def test_a_blob_that_holds_more_is_left_where_it_is(keys: Keys) -> None:
-    """A layout may keep a whole ring in one blob: what is current would go with what has retired."""
-    ring = keys.keys.ring(AUDIT_LOG)
-    joined = replace(ring, versions=tuple(replace(v, secret=ring.versions[-1].secret) for v in ring.versions))
-    with pytest.raises(OperationRefused, match="all its versions in one blob"):
-        demand_apart(joined, joined.versions[:1])
-    demand_apart(ring, ring.versions[:1])
-
-
 def test_an_archive_holds_no_key_in_plain(keys: Keys) -> None:
     retired = keys.values(STORAGE)[:-1] + keys.values(AUDIT_LOG)[:-1]
     for ref in (STORAGE, AUDIT_LOG):
         archive(keys.keys, ref, everything)
     blobs = [blob.data for one in archived(keys.keys).values() for blob in one.blobs]
-    assert len(blobs) == 6
+    assert len(archived(keys.keys)) == 4
     assert not [value for value in retired for blob in blobs if value in blob]
 
 

@@ -18,7 +18,7 @@ from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.own_contract import OwnContract
 from keyfs.testing.redis_groups import Cluster, redis_cluster
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.store_contract import StoreContract
 
 
@@ -55,12 +55,6 @@ class TestOwnInMemory(OwnContract):
 
 
 class TestOwnInRedis(OwnContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls) -> Iterator[RedisServer]:
-        with redis_server() as server:
-            yield server
-
     @pytest.fixture(autouse=True)
     def running(self, server: RedisServer) -> None:
         self.uri = server.unix_uri

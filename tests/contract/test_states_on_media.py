@@ -11,7 +11,7 @@ from keyfs.store.directory import DirectoryStore
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.redis_groups import Cluster, redis_cluster
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
 from keyfs.testing.state_contract import StateContract
 
@@ -33,12 +33,6 @@ class TestInDirectory(StateContract):
 
 
 class TestInRedis(StateContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls) -> Iterator[RedisServer]:
-        with redis_server() as server:
-            yield server
-
     @pytest.fixture(autouse=True)
     def running(self, server: RedisServer) -> None:
         self.running_server = server

@@ -8,19 +8,13 @@ import pytest
 from keyfs.errors import StoreBusy, StoreUnavailable
 from keyfs.store.redis import RedisStore
 from keyfs.testing.cutting_proxy import CutReply, CutRequest, CuttingProxy, First, Hold, cutting_proxy
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import redis_store
 from keyfs.testing.store_steps import contents, rewrite
 
 LOCK = "ks.keyfs/lock"
 OLD = {"key": b"old", "key.old/1": b"old"}
 NEW = dict.fromkeys(OLD, b"new")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from ring_reader import ReadRing, read_ring
 
 from keyfs.core.stamps import parse_stamp
 from keyfs.testing.mounted import run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.stores import RealStore, restore_real_store
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -22,12 +21,6 @@ ENCRYPTION, SIGNATURE = b"E" * 32, b"S" * 32
 PREFIX = "there"
 LIFETIME_S = 365 * 86_400
 Key = tuple[str, str | None]  # purpose, client
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def key_of_v2(encryption: bytes, signature: bytes) -> str:

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from own_store import ALL_KEYS
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.store.redis_client import Client
 from keyfs.testing.mounted import run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore, mount_of, shared_store
 
 TRACES = json.loads((Path(__file__).parents[1] / "vectors" / "traces.json").read_bytes())["redis_v1"]
@@ -22,12 +21,6 @@ PREFIX = ".acrakeys"
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?")
 LONGEST = "storage/" + "M" * 256
 WRITES = {"SET", "SETNX", "MSET", "DEL", "UNLINK", "RENAME", "EXPIRE", "PEXPIRE", "GETSET", "GETDEL"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ring_reader import MARK, ReadRing, read_ring
 from keyfs.cli.exitcodes import EXIT_CODES
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyRevoked
 from keyfs.testing.mounted import mounted, run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 
 ENCRYPTION, SIGNATURE = b"e" * 32, b"s" * 32
 DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (
@@ -60,12 +60,6 @@ class Site:
 
     def ring(self, path: str) -> ReadRing:
         return read_ring(path, self.file(f"{path}.keyring"), ENCRYPTION, SIGNATURE)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["directory", "redis"])
@@ -214,7 +208,7 @@ def test_the_wrong_master_key_is_told(site: Site) -> None:
     site.keyfs("generate", "audit-log")
     other = DOCUMENT.replace(base64.b64encode(SIGNATURE), base64.b64encode(b"t" * 32))
     wrong = site.environment | {"ACRA_MASTER_KEY": base64.b64encode(other).decode()}
-    for words, code in ((["check"], 8), (["read", "audit-log"], 9), (["rotate", "audit-log"], 9)):
+    for words, code in ((["check"], 8), (["read", "audit-log"], 9), (["rotate", "audit-log"], 8)):
         done = run_keyfs(*words, environment=wrong)
         assert done.returncode == code, (words, done.stderr)
     raw = site.environment | {"ACRA_MASTER_KEY": base64.b64encode(ENCRYPTION).decode()}

@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from acra_expectations import (
 )
 
 from keyfs.testing.mounted import mounted, run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.stores import Manifest
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -71,12 +70,6 @@ def dump_of(name: str) -> tuple[Manifest, str, dict[bytes, bytes], list[Expected
     master_key = base64.b64encode(bytes.fromhex(dump["master_key_hex"])).decode()
     keys = {entry["key"].encode(): entry["value"].encode() for entry in dump["entries"]}
     return dump, master_key, keys, expected_of_small_redis(dump), dump["acra_keys_list_json"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module", params=["v1-redis.json", "small-redis.json"])

@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from acra_expectations import MODERN, View, view_of
 from rings_expected import REAL, REDIS, SMALL, VECTORS, Rings, dump_of, of_files, of_manifest
 
 from keyfs.testing.mounted import mounted, run_keyfs
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.stores import restore_real_store, restore_small_store
 
 WITH_STRAYS = "small-states2"
@@ -29,12 +28,6 @@ class Seen:
     status: dict[str, Any]
     before: dict[str, bytes]
     after: dict[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def directory(name: str, place: Path) -> tuple[Path, dict[str, str], Rings]:

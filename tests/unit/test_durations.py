@@ -2,7 +2,7 @@
 
 import pytest
 
-from keyfs.core.durations import seconds
+from keyfs.core.durations import age_s, seconds
 from keyfs.errors import InvalidSettings
 
 
@@ -20,3 +20,10 @@ def test_a_number_and_a_unit(text: str, expected: float) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidSettings, match="15m"):
         seconds(text)
+
+
+def test_an_age_has_a_unit() -> None:
+    """`--older-than 90` is meant to be days by whoever writes it, and would rotate nearly everything."""
+    assert (age_s("90d", ""), age_s("0", "")) == (90 * 86400, 0)
+    with pytest.raises(InvalidSettings, match="--older-than: '90' has no unit: write 90d for days"):
+        age_s("90", "--older-than: ")

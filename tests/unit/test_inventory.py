@@ -75,10 +75,11 @@ def test_nothing_is_an_empty_array() -> None:
 
 def test_tsv_has_a_header_and_a_line_for_each_row() -> None:
     assert as_tsv(ROWS) == (
-        "purpose\tclient\tversion\tcurrent\tpublic\tsize\tcreated\n"
-        "storage\talice\t2026-11-24T02:46:25.574915812\tno\tno\t45\t2026-11-24T02:46:25.574915Z\n"
-        "storage\talice\tcurrent\tyes\tyes\t45\t2026-11-24T02:46:25.574915Z\n"
-        "audit-log\t\tcurrent\tyes\tno\t32\t\n"
+        "purpose\tclient\tversion\tcurrent\tpublic\tsize\tcreated\tdestroy_at\tstate\n"
+        "storage\talice\t2026-11-24T02:46:25.574915812\tno\tno\t45\t2026-11-24T02:46:25.574915Z"
+        "\t2026-11-24T02:46:25.574915Z\tdeactivated\n"
+        "storage\talice\tcurrent\tyes\tyes\t45\t2026-11-24T02:46:25.574915Z\t\tactive\n"
+        "audit-log\t\tcurrent\tyes\tno\t32\t\t\tcompromised\n"
     )
 
 

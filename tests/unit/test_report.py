@@ -1,6 +1,7 @@
 """The report: its figures follow from the inventory, and its page shows them and nothing else."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -117,9 +118,34 @@ def test_what_is_overdue_depends_on_the_purpose() -> None:
     assert [late.purpose for late in report(ROWS, policy, NOW_NS).overdue] == ["audit-log"]
 
 
+def test_what_somebody_said_of_a_version_is_shown() -> None:
+    """Once for both halves; not what every rotation leaves."""
+    first, _, retired, *_, current = key("storage", "alice", 400, 100, 95)
+    usual = [replace(retired, state="deactivated"), replace(current, state="active")]
+    assert report(usual, POLICY, NOW_NS).noted == ()
+    assert "nothing is to be destroyed" in page(report(usual, POLICY, NOW_NS), HEADING)
+    rows = [
+        *(replace(first, public=half, state="compromised") for half in (False, True)),
+        replace(retired, state="deactivated", destroy_at_ns=NOW_NS + DAY_NS),
+        *key("storage-sym", "bobby", 3),
+        replace(current, purpose="hmac-sym", state="deactivated"),
+    ]
+    noted = report(rows, POLICY, NOW_NS).noted
+    assert [(row.purpose, row.version, row.state) for row in noted] == [
+        ("storage", first.version, "compromised"),
+        ("storage", retired.version, "deactivated"),
+        ("hmac-sym", "current", "deactivated"),
+    ]
+    shown = page(report(rows, POLICY, NOW_NS), HEADING)
+    assert f"<td>storage/alice/{first.version}</td><td>retired</td>" in shown
+    assert '<td class="late">compromised</td>' in shown
+    assert "2026-11-25 12:00:00 UTC" in shown
+
+
 @pytest.mark.parametrize("text", AWKWARD)
 def test_no_name_is_ever_markup(text: str) -> None:
     rows = [*key("storage", text, 400, 100), *key(text, "alice", 2)]
+    rows += [replace(row, state=text, version=text) for row in rows]
     shown = page(report(rows, POLICY, NOW_NS), Heading(text, text, NOW_NS, text))
     parsed = Page(shown)
     assert {tag for tag, _ in parsed.tags} <= {tag for tag, _ in Page(page(EMPTY, HEADING)).tags} | {
@@ -183,6 +209,6 @@ def test_whatever_there_is_makes_a_page(keys: list[tuple[str, str, list[float | 
 def test_a_csv_is_quoted_where_it_has_to_be() -> None:
     rows = key("storage-sym", 'a "b", c', 0)
     assert as_csv(rows).splitlines(keepends=True) == [
-        "purpose,client,version,current,public,size,created\r\n",
-        'storage-sym,"a ""b"", c",current,yes,no,45,2026-11-24T12:00:00.000000Z\r\n',
+        "purpose,client,version,current,public,size,created,destroy_at,state\r\n",
+        'storage-sym,"a ""b"", c",current,yes,no,45,2026-11-24T12:00:00.000000Z,,\r\n',
     ]

@@ -19,6 +19,8 @@ from keyfs.testing.builders import STORAGE, STORAGE_SYM, on_store
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.ring_stores import (
+    PATH,
+    RING,
     SINCE_NS,
     YEAR_NS,
     codec,
@@ -27,9 +29,6 @@ from keyfs.testing.ring_stores import (
     ring_store,
     rings_in_memory,
 )
-
-PATH = "client/alice/storage-sym"
-RING = f"{PATH}.keyring"
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from keyfs.testing.builders import EVERY_REF, NOON_NS, STORAGE, STORAGE_SYM, new
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.ring_stores import (
+    PATH,
+    RING,
     YEAR_NS,
     put_ring,
     ring_at,
@@ -28,17 +30,10 @@ from keyfs.testing.ring_stores import (
     rings_in_memory,
 )
 
-PATH = "client/alice/storage-sym"
-RING = f"{PATH}.keyring"
-
 
 @pytest.fixture
 def medium() -> Medium:
     return Medium()
-
-
-def listed(medium: Medium) -> dict[str, str]:
-    return dict(rings_in_memory(medium).keys.index.strays)
 
 
 @pytest.mark.parametrize("ref", EVERY_REF, ids=str)
