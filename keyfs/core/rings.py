@@ -4,7 +4,7 @@ Source: Acra key store v2, "Layout", "DER structure", "States".
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keyfs.core.stamps import NANOSECONDS
@@ -88,6 +88,7 @@ class Ring:
     keys: tuple[RingKey, ...] = ()
     current: int = NO_CURRENT
     rest: tuple[bytes, ...] = ()  # elements behind *current* that nobody knows; Acra ignores them
+    file: bytes = field(default=b"", repr=False, compare=False)  # that it was read from; signed
 
     def key(self, seqnum: int) -> RingKey | None:
         """The version of that number, the first one if there are several; None for none."""

@@ -6,6 +6,7 @@ offset that Go writes. Source: Acra key store v2, "DER structure".
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeVar
@@ -26,6 +27,8 @@ _SEQUENCE: Final = b"\x30"
 _SET: Final = b"\x31"
 _UTC_TIME: Final = b"\x17"
 _GENERALIZED_TIME: Final = b"\x18"
+_KEY_ELEMENTS: Final = 5  # of a version that are known,
+_DATA: Final = 4  # and which of them is its material
 _MATERIAL_TAGS: Final = (b"\x81", b"\x82", b"\x83")
 _ZONE: Final = rb"(?:Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-4])(?P<minutes>[0-5]\d))"
 # Years, months, days, hours, minutes, seconds; only a UTCTime may be without the last.
@@ -48,6 +51,11 @@ class _One:  # what holds a SEQUENCE of anything,
 @asn1.sequence
 class _Many:  # and the same with that taken apart
     items: list[asn1.TLV]
+
+
+@asn1.sequence
+class _Bag:
+    items: asn1.SetOf[asn1.TLV]
 
 
 @asn1.sequence
@@ -164,6 +172,20 @@ def encode_ring(ring: Ring) -> bytes:
     return _inside(asn1.encode_der(_Many(items=items)))
 
 
+def resealed(key: RingKey, reseal: Callable[[KeyData], KeyData]) -> RingKey:
+    """The version with other material; *reseal* is told each, and returns as many parts as there were.
+
+    All else stays as it was read: dates as they were written, elements that nobody knows.
+
+    Raises:
+        What *reseal* raises.
+    """
+    items = _elements(_tlv(key.raw), _KEY_ELEMENTS)
+    found = asn1.SetOf([_resealed_data(item, reseal) for item in _elements(items[_DATA], 0, _SET)])
+    items[_DATA] = _tlv(_inside(asn1.encode_der(_Bag(items=found))))
+    return _parsed_key(_tlv(asn1.encode_der(_Many(items=items))))
+
+
 def clamped_ns(time_ns: int) -> int:
     """The whole second before *time_ns*, or what of a UTCTime's years 1950 to 2049 is next to it."""
     return min(max(time_ns // NANOSECONDS * NANOSECONDS, _FIRST_NS), _LAST_NS)
@@ -180,7 +202,7 @@ def _ring_of(tlv: asn1.TLV) -> Ring:
 
 
 def _parsed_key(tlv: asn1.TLV) -> RingKey:
-    seqnum, state, since, until, data = _elements(tlv, 5)[:5]
+    seqnum, state, since, until, data = _elements(tlv, _KEY_ELEMENTS)[:_KEY_ELEMENTS]
     return RingKey(
         _scalar(int, seqnum),
         _scalar(int, state),
@@ -201,25 +223,32 @@ def _parsed_data(tlv: asn1.TLV) -> KeyData:
     return KeyData(_scalar(int, kind), *found)
 
 
+def _resealed_data(tlv: asn1.TLV, reseal: Callable[[KeyData], KeyData]) -> asn1.TLV:
+    old = _parsed_data(tlv)
+    known = 1 + sum(part is not None for part in (old.public, old.private, old.symmetric))
+    new = _elements(_tlv(asn1.encode_der(_encoded_data(reseal(old)))), known)
+    return _tlv(asn1.encode_der(_Many(items=[*new, *_elements(tlv, known)[known:]])))
+
+
 def _parsed_signature(tlv: asn1.TLV) -> Signature:
     algorithm, value = _elements(tlv, 2)[:2]
     return Signature(_scalar(ObjectIdentifier, algorithm).dotted_string, _scalar(bytes, value))
 
 
 def _encoded_key(key: RingKey) -> bytes:
-    data = [
-        _Data(format=item.format, public=item.public, private=item.private, symmetric=item.symmetric)
-        for item in key.data
-    ]
     return asn1.encode_der(
         _Key(
             seqnum=key.seqnum,
             state=key.state,
             since=_utc_time(key.since_ns),
             until=_utc_time(key.until_ns),
-            data=asn1.SetOf(data),
+            data=asn1.SetOf([_encoded_data(item) for item in key.data]),
         )
     )
+
+
+def _encoded_data(item: KeyData) -> _Data:
+    return _Data(format=item.format, public=item.public, private=item.private, symmetric=item.symmetric)
 
 
 def _elements(tlv: asn1.TLV, at_least: int, tag: bytes = _SEQUENCE) -> list[asn1.TLV]:

@@ -1,6 +1,7 @@
 """Key rings as files: parsed when their signature holds, and signed when they are written."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from keyfs.core.rings import Ring
@@ -71,7 +72,7 @@ class SignedRings:
                 f"it is of type {container.type} and version {container.version}, where key rings are of "
                 f"type {RING_TYPE} and version {VERSION}"
             )
-        return parse_ring(container.data)
+        return replace(parse_ring(container.data), file=data)
 
 
 def _context(path: str) -> bytes:

@@ -1,9 +1,10 @@
 """A store in which every half of every version in a key ring is a blob, on a store where rings are blobs.
 
-A ring, `R.keyring`, shows as `R.keyring#1`, `R.keyring.pub#1` and so on, and as itself, with its table of
-contents in its facts; a version that was destroyed is in the table alone. A blob's bytes and identity follow
-from the one element of the ring that it is: other versions may come and go. Nothing that does not verify is
-read, and nothing is left out of a listing in silence: what cannot be shown is a stray, with the reason.
+A ring, `R.keyring`, shows as `R.keyring#1`, `R.keyring.pub#1` and so on, and as itself: the signed file, with
+its table of contents in its facts; a version that was destroyed is in the table alone. A half's bytes and
+identity follow from the one element of the ring that it is: other versions may come and go. Nothing that does
+not verify is read, and nothing is left out of a listing in silence: what cannot be shown is a stray, with the
+reason.
 
 Reading takes no lock: a file is renamed, and a value set, in one step, and the signature tells the rest.
 """
@@ -240,12 +241,13 @@ def _packed(stat: BlobStat, digest: bytes) -> bytes:
 
 
 def _ring_stat(ring: Ring) -> BlobStat:
-    return BlobStat(0, None, PRIVATE_MODE, "", contents_note(ring))
+    digest = blake2b(ring.file, digest_size=DIGEST_SIZE).hexdigest()
+    return BlobStat(len(ring.file), None, PRIVATE_MODE, digest, contents_note(ring))
 
 
 def _blobs(ring_name: str, ring: Ring) -> dict[str, Blob]:
     stats = {name: stat for name, stat, _ in _halves(ring_name, ring)}
-    found = {ring_name: Blob(b"", _ring_stat(ring))}
+    found = {ring_name: Blob(ring.file, _ring_stat(ring))}
     for name, stat in stats.items():
         half = parse_half_name(name)
         key = None if half is None else ring.key(half[1])
