@@ -12,7 +12,7 @@ from keyfs.core.label import Label
 from keyfs.core.rings import KeyData, Ring, RingKey
 from keyfs.errors import KeyfsError, RingInvalid
 from keyfs.layout.v2 import label_in_ring
-from keyfs.seal.ring_der import parse_container, resealed
+from keyfs.seal.ring_der import resealed
 from keyfs.seal.rings import SignedRings
 from keyfs.seal.signature import Signer
 
@@ -53,7 +53,7 @@ class RingResealer:
         return all(self._resealer.is_done(data, label) for data, label in _sealed(path, ring))
 
     def reseal(self, blob: bytes, label: Label, _twin: bytes | None = None) -> bytes:
-        """The ring under the new key; what in it cannot be sealed anew stays as it is, if anything can be done.
+        """The ring under the new key. What in it cannot be sealed anew stays as it is, if all else can be done.
 
         Raises:
             RingInvalid: it does not verify.
@@ -65,7 +65,7 @@ class RingResealer:
         keys = tuple(self._resealed(path, key, failed) for key in ring.keys)
         if failed and keys == ring.keys and self._is_signed(path, blob):
             raise failed[0]
-        return self._known.seal(path, replace(ring, keys=keys), parse_container(blob).modified_ns)
+        return self._known.seal_again(path, replace(ring, keys=keys))
 
     def demand_open(self, blob: bytes, label: Label) -> None:
         """Nothing, if all in it opens under some key. Raises: as `reseal`."""

@@ -27,6 +27,7 @@ _SEQUENCE: Final = b"\x30"
 _SET: Final = b"\x31"
 _UTC_TIME: Final = b"\x17"
 _GENERALIZED_TIME: Final = b"\x18"
+_PAYLOAD_DATA: Final = 3  # which element of a payload is its content
 _KEY_ELEMENTS: Final = 5  # of a version that are known,
 _DATA: Final = 4  # and which of them is its material
 _MATERIAL_TAGS: Final = (b"\x81", b"\x82", b"\x83")
@@ -142,6 +143,13 @@ def encode_payload(kind: int, modified_ns: int, data: bytes) -> bytes:
     )
 
 
+def payload_with(payload: bytes, data: bytes) -> bytes:
+    """A payload that was parsed, with other *data*; all else in it as it was read."""
+    items = _elements(_tlv(payload), _PAYLOAD_DATA + 1)
+    items[_PAYLOAD_DATA] = _tlv(data)
+    return asn1.encode_der(_sequence(items))
+
+
 def encode_container(payload: bytes, signatures: tuple[Signature, ...]) -> bytes:
     """A payload with its signatures."""
     signed = [
@@ -168,8 +176,7 @@ def encode_ring(ring: Ring) -> bytes:
     known = asn1.encode_der(_Ring(purpose=ring.purpose, keys=keys, current=ring.current))
     if not ring.rest:
         return known
-    items = [*_elements(_tlv(known), 0), *map(_tlv, ring.rest)]
-    return _inside(asn1.encode_der(_Many(items=items)))
+    return asn1.encode_der(_sequence([*_elements(_tlv(known), 0), *map(_tlv, ring.rest)]))
 
 
 def resealed(key: RingKey, reseal: Callable[[KeyData], KeyData]) -> RingKey:
@@ -183,7 +190,7 @@ def resealed(key: RingKey, reseal: Callable[[KeyData], KeyData]) -> RingKey:
     items = _elements(_tlv(key.raw), _KEY_ELEMENTS)
     found = asn1.SetOf([_resealed_data(item, reseal) for item in _elements(items[_DATA], 0, _SET)])
     items[_DATA] = _tlv(_inside(asn1.encode_der(_Bag(items=found))))
-    return _parsed_key(_tlv(asn1.encode_der(_Many(items=items))))
+    return _parsed_key(_sequence(items))
 
 
 def clamped_ns(time_ns: int) -> int:
@@ -227,7 +234,7 @@ def _resealed_data(tlv: asn1.TLV, reseal: Callable[[KeyData], KeyData]) -> asn1.
     old = _parsed_data(tlv)
     known = 1 + sum(part is not None for part in (old.public, old.private, old.symmetric))
     new = _elements(_tlv(asn1.encode_der(_encoded_data(reseal(old)))), known)
-    return _tlv(asn1.encode_der(_Many(items=[*new, *_elements(tlv, known)[known:]])))
+    return _sequence([*new, *_elements(tlv, known)[known:]])
 
 
 def _parsed_signature(tlv: asn1.TLV) -> Signature:
@@ -269,6 +276,10 @@ def _elements(tlv: asn1.TLV, at_least: int, tag: bytes = _SEQUENCE) -> list[asn1
 def _scalar(kind: type[_Scalar], tlv: asn1.TLV) -> _Scalar:
     found: _Scalar = tlv.parse(kind)
     return found
+
+
+def _sequence(items: list[asn1.TLV]) -> asn1.TLV:
+    return _tlv(_inside(asn1.encode_der(_Many(items=items))))
 
 
 def _inside(der: bytes) -> bytes:

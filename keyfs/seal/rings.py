@@ -14,6 +14,7 @@ from keyfs.seal.ring_der import (
     encode_ring,
     parse_container,
     parse_ring,
+    payload_with,
 )
 from keyfs.seal.signature import RING_CONTEXT, Signer, verify
 
@@ -54,9 +55,18 @@ class SignedRings:
         Raises:
             MasterKeyUnavailable: there is no key to sign with.
         """
-        signer = self._demanded()[0]
-        payload = encode_payload(RING_TYPE, now_ns, encode_ring(ring))
-        return encode_container(payload, (signer.sign(_context(path), payload),))
+        return self._signed(path, encode_payload(RING_TYPE, now_ns, encode_ring(ring)))
+
+    def seal_again(self, path: str, ring: Ring) -> bytes:
+        """As `seal`, of a ring that was read: in its file all else stays, when it was changed last, too.
+
+        Raises:
+            MasterKeyUnavailable: there is no key to sign with.
+        """
+        return self._signed(path, payload_with(parse_container(ring.file).payload, encode_ring(ring)))
+
+    def _signed(self, path: str, payload: bytes) -> bytes:
+        return encode_container(payload, (self._demanded()[0].sign(_context(path), payload),))
 
     def _demanded(self) -> Sequence[Signer]:
         if self._signers is None:

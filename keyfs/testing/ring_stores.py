@@ -2,11 +2,14 @@
 
 from typing import Final
 
+from keyfs.broker.keystore import KeyStore
 from keyfs.core.rings import Ring, RingKey
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.layout.v2 import LayoutV2
 from keyfs.layout.v2_names import is_pair
+from keyfs.seal.protection import CellProtection, Protections
+from keyfs.seal.pure import PureSealer
 from keyfs.seal.rings import SignedRings
 from keyfs.seal.signature import Signer
 from keyfs.store.ring_changes import RingMedium
@@ -39,6 +42,21 @@ def rings_in_memory(medium: Medium) -> Keys:
 def rings_on(medium: RingMedium) -> Keys:
     """The key store of layout v2 on *medium*, listed."""
     return on_store(ring_store(medium), layout=LayoutV2())
+
+
+def rings_under(medium: RingMedium, *master_keys: bytes) -> KeyStore:
+    """The key store of layout v2 on *medium*, listed; each of *master_keys* is one that seals and one that signs.
+
+    The first one seals and signs, all of them open and verify.
+    """
+    members = [
+        CellProtection(PureSealer(Secret(key)), Signer(Secret(key[::-1] + b"s"))) for key in master_keys
+    ]
+    protection = Protections(members)
+    store = RingStore(medium, SignedRings(protection.signers), is_pair)
+    keys = KeyStore(store, LayoutV2(), protection)
+    keys.load()
+    return keys
 
 
 def ring_key(seqnum: int, state: int = 1) -> RingKey:
