@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from keyfs.broker.archive_resealing import reseal_archive
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.resealing import OF_ONE_BLOB, Resealer
 from keyfs.broker.ring_resealing import RingResealer
@@ -91,6 +92,7 @@ def rekey(
             work.demand_end()
             break
         keys.reload()
+    work.take_archive()
     report.left_out = dict(sorted(keys.index.strays.items()))
     report.failed |= {
         name: exc for name, reason in report.left_out.items() if (exc := _left(keys, name, reason))
@@ -152,6 +154,13 @@ class _Rekey:
         if ring_blob(self._keys, ref) is None:
             return self._resealer
         return RingResealer(self._resealer, self._protection.signers())
+
+    def take_archive(self) -> None:
+        """Seal anew what lies in the archive; it holds keys as the store does."""
+        done = reseal_archive(self._keys, self._resealer, dry_run=self._dry_run)
+        self._report.rewrapped += done.rewrapped
+        self._report.already += done.already
+        self._report.failed |= done.failed
 
     def demand_end(self) -> None:
         """Nothing, if nothing is left after all.
@@ -260,14 +269,19 @@ class _Rekey:
 
     def _swap(self, ring: SealedRing, change: _Change) -> None:
         """A race that was lost is noticed in the next look."""
+        is_told = bool(self._keys.states.told(ring.ref))
         try:
+            if is_told:
+                self._states.follow(
+                    ring.ref, ring.known_ahead(change.names, change.old, change.new), is_ahead=True
+                )
             is_done = self._keys.store.rewrite(change.names, change.old, change.new)
         except (AccessDenied, RingInvalid) as exc:
             names = [name for name in change.names if ring.blobs[name].data == change.old]
             self._fail(ring.identities(names), exc)
             return
         self._report.rewrapped += change.weight if is_done else 0
-        if is_done and self._keys.states.told(ring.ref):
+        if is_done and is_told:
             after = self._keys.store.stat_many(change.names)
             self._states.follow(
                 ring.ref, {ring.blobs[name].stat.identity: stat.identity for name, stat in after.items()}

@@ -53,7 +53,7 @@ class RingResealer:
         return all(self._resealer.is_done(data, label) for data, label in _sealed(path, ring))
 
     def reseal(self, blob: bytes, label: Label, _twin: bytes | None = None) -> bytes:
-        """The ring under the new key. What in it cannot be sealed anew stays as it is, if all else can be done.
+        """The ring under the new key. What in it cannot be sealed anew stays as it is, if all else can be.
 
         Raises:
             RingInvalid: it does not verify.

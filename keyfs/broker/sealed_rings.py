@@ -9,6 +9,7 @@ from keyfs.core.names import Half, KeyRef
 from keyfs.core.purposes import Shape
 from keyfs.core.rings import ring_path
 from keyfs.store.base import Blob
+from keyfs.store.facts import identity_of_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ class SealedRing:
     def identities(self, names: list[str]) -> dict[str, str]:
         """Those of the blobs with these names."""
         return {name: self.blobs[name].stat.identity for name in names}
+
+    def known_ahead(self, names: list[str], old: bytes, new: bytes) -> dict[str, str]:
+        """The identities of blobs once they are sealed anew, by those before, if they follow from the bytes.
+
+        Where they do not, a medium keeps times, which tell as much.
+        """
+        before, after = identity_of_bytes(old), identity_of_bytes(new)
+        return {before: after} if before in self.identities(names).values() else {}
 
 
 def ring_blob(keys: KeyStore, ref: KeyRef) -> str | None:

@@ -163,8 +163,8 @@ class KeyStates:
 
 def anchor_of(version: KeyVersion) -> Anchor:
     """What a record of this version is tied to."""
-    if version.id != CURRENT:
-        return Anchor(version.id)
+    if version.number or version.id != CURRENT:
+        return Anchor(version.number or version.id)
     part = version.secret or version.public
     return Anchor(None, "" if part is None else part.stat.identity, version.created_ns)
 
@@ -201,7 +201,7 @@ def tombstone(records: Iterable[Record], ref: KeyRef, version_id: str) -> Record
 def anchored(ring: KeyRing, anchor: Anchor) -> list[KeyVersion]:
     """The versions that an anchor means: one; more where the same bytes were made current again; or none."""
     if anchor.stamp is not None:
-        return [version for version in ring.versions if version.id == anchor.stamp]
+        return [version for version in ring.versions if anchor.stamp in (version.id, version.number)]
     same = [version for version in ring.versions if _has(version, anchor.identity)]
     if same or anchor.created_ns is None:
         return same

@@ -20,8 +20,9 @@ WHY_LIMIT: Final = 1000  # characters of a reason
 class Anchor:
     """What tells which version a record is of, even after it has retired, or its store was moved.
 
-    A version that had retired is told by its *stamp*, which stays. One that was current has none yet: it is
-    the one with these bytes; or, where those were sealed anew or copied, the one that became current then.
+    A version that had retired is told by its *stamp*, which stays; one that has a number, by that. One that
+    was current may have neither: it is the one with these bytes; or, where those were sealed anew or copied,
+    the one that became current then.
     """
 
     stamp: str | None

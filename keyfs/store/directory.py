@@ -185,8 +185,8 @@ class DirectoryStore:
         """See `Store.read_beside`: of `D.keyfs/NAME`."""
         return self._beside.read(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
-        """See `Store.write_beside`."""
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
+        """See `Store.write_beside`; a lock of the kernel's does not end."""
         self._beside.write(beside_name(name), data)
 
     def append_beside(self, name: str, line: bytes) -> None:

@@ -10,19 +10,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from typing import Final, Protocol, TypeVar
 
 from keyfs.errors import KeyfsError, KeyNotFound
-from keyfs.store.base import (
-    ANNEX,
-    Blob,
-    BlobStat,
-    Changes,
-    Listing,
-    Page,
-    Pages,
-    Replacement,
-    Store,
-    Watch,
-)
+from keyfs.store.base import ANNEX, Blob, BlobStat, Listing, Page, Pages, Replacement, Store
 from keyfs.store.facts import whole
+from keyfs.store.watching import Changes, Watch
 
 _NOTHING: Final = Changes(frozenset(), lost=False)
 _Value = TypeVar("_Value")

@@ -79,7 +79,7 @@ class RedisStore:
                 raise
         self._lock = RedisLock(self._client, f"{place.prefix}.keyfs/lock")
         self._rotation = Rotation(self._client, self._lock, place.wait)
-        self._beside = RedisBeside(self._client, f"{place.prefix}.keyfs/", place.wait)
+        self._beside = RedisBeside(self._client, self._lock, f"{place.prefix}.keyfs/", place.wait)
 
     def now_ns(self) -> int:
         """See `Store.now_ns`: one server's clock, so that stamps of several hosts are in order."""
@@ -184,6 +184,7 @@ class RedisStore:
         """See `Store.delete`."""
         keys = [self._key(name) for name in names]
         with translated("delete from the key store"):
+            self._lock.renew()  # or notice that it is not ours any more
             for key in keys:
                 self._client.delete(key)
 
@@ -208,10 +209,10 @@ class RedisStore:
         with translated(f"read {name} beside the key store"):
             return self._beside.read(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
         with translated(f"write {name} beside the key store"):
-            self._beside.write(beside_name(name), data)
+            self._beside.write(beside_name(name), data, is_locked=is_locked)
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""

@@ -25,9 +25,10 @@ from keyfs.core.rings import (
     rings_of,
 )
 from keyfs.errors import KeyfsError, KeyNotFound, OperationRefused, RingInvalid, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Watch
+from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages
 from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest, whole
 from keyfs.store.ring_changes import LOCK_NAME, RingChanges, RingCodec, RingMedium
+from keyfs.store.watching import Watch
 
 OWN_NAMES: Final = frozenset({"version", LOCK_NAME})
 """What belongs to the format and is neither a key nor a stray."""

@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Channel, Listing, Pages, Replacement, Store, Watch
+from keyfs.store.base import Blob, BlobStat, Channel, Listing, Pages, Replacement, Store
 from keyfs.store.facts import whole
+from keyfs.store.watching import Watch
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -146,9 +147,9 @@ class FaultyStore:
         """See `Store.read_beside`."""
         return self._pass("read_beside", lambda: self._store.read_beside(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
-        self._pass("write_beside", lambda: self._store.write_beside(name, data))
+        self._pass("write_beside", lambda: self._store.write_beside(name, data, is_locked=is_locked))
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""

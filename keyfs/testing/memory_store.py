@@ -136,7 +136,7 @@ class MemoryStore:
         """See `Store.read_beside`."""
         return self.medium.beside.get(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
         with self.medium.guard:
             self.medium.beside[beside_name(name)] = data

@@ -45,9 +45,9 @@ def rings_on(medium: RingMedium) -> Keys:
 
 
 def rings_under(medium: RingMedium, *master_keys: bytes) -> KeyStore:
-    """The key store of layout v2 on *medium*, listed; each of *master_keys* is one that seals and one that signs.
+    """The key store of layout v2 on *medium*, listed. From each of *master_keys* follows a signature key.
 
-    The first one seals and signs, all of them open and verify.
+    The first ones seal and sign, all of them open and verify.
     """
     members = [
         CellProtection(PureSealer(Secret(key)), Signer(Secret(key[::-1] + b"s"))) for key in master_keys

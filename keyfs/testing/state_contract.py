@@ -16,11 +16,20 @@ from keyfs.broker.state_changes import StateWriter
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.states import KeyState
-from keyfs.errors import KeyDestroyed, KeyExpired, KeyNotFound, KeyRevoked, MaterialCorrupt, OperationRefused
+from keyfs.errors import (
+    KeyDestroyed,
+    KeyExpired,
+    KeyNotFound,
+    KeyRevoked,
+    MaterialCorrupt,
+    OperationRefused,
+    StoreUnavailable,
+)
 from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Store
 from keyfs.testing.builders import MASTER_KEY, STORAGE, STORAGE_SYM, Keys, on_store
+from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.waiting import wait_until
@@ -113,6 +122,25 @@ class StateContract:
         keys.keys.reload()
         assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
         assert state_of(keys, STORAGE, CURRENT) is KeyState.SUSPENDED
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_change_of_the_master_key_that_dies_loses_no_state(self, keys: Keys, when: str) -> None:
+        """Neither before a blob is switched nor after; also not that of a version that never retired."""
+        StateWriter(keys.keys).set(STORAGE_SYM, CURRENT, KeyState.COMPROMISED)
+        act, calls = (keys.store.before, (1, 2)) if when == "before" else (keys.store.after, (1, 1))
+        for call in calls:
+            act("rewrite", failing(StoreUnavailable("died")), call)
+            with pytest.raises(StoreUnavailable):
+                reseal(keys.keys)
+            keys.store.mend()
+            keys.keys.reload()
+            assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
+        reseal(keys.keys)
+        keys.keys.reload()
+        assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
+        keys.writer.rotate(STORAGE_SYM)
+        assert state_of(keys, STORAGE_SYM, keys.versions(STORAGE_SYM)[0]) is KeyState.COMPROMISED
+        assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.ACTIVE
 
     def test_two_hosts_that_speak_at_once_are_both_heard(self, keys: Keys, tmp_path: Path) -> None:
         """No change is written over by another one."""

@@ -1,26 +1,18 @@
-"""A change of the master key of layout v2 that dies at any step, or is overtaken: nothing is lost, it goes on."""
+"""A change of the master key of layout v2 that dies at any step, or is overtaken: nothing is lost."""
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from keyfs.broker.archive import archived
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.rekey import RekeyReport, rekey
-from keyfs.broker.state_changes import StateWriter
 from keyfs.broker.writer import RingWriter
-from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.rings import DESTROYED
+from keyfs.core.names import Half
 from keyfs.core.states import KeyState
-from keyfs.errors import OperationRefused, RingInvalid, UnsealFailed
-from keyfs.seal.rings import SignedRings
 from keyfs.store.directory import DirectoryStore
-from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM
-from keyfs.testing.medium import Medium
-from keyfs.testing.memory_store import MemoryStore
+from keyfs.testing.builders import EVERY_REF, STORAGE
 from keyfs.testing.ring_stores import rings_under
 
 OLD, NEW = bytes(range(32)), bytes(range(50, 82))
