@@ -1,5 +1,6 @@
 """Another master key for key rings in memory: what is sealed and signed anew, what stays, what is told."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -31,9 +32,9 @@ class Counting(MemoryStore):
     def __init__(self, medium: Medium) -> None:
         super().__init__(medium)
         self.written: list[str] = []
-        self.before = lambda: None
+        self.before: Callable[[], None] = lambda: None
 
-    def rewrite(self, names, expected, data):  # type: ignore[no-untyped-def]  # of a test
+    def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
         before, self.before = self.before, lambda: None
         before()
         assert self.medium.foreign.locked()
