@@ -16,15 +16,7 @@ from keyfs.broker.state_changes import StateWriter
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.states import KeyState
-from keyfs.errors import (
-    KeyDestroyed,
-    KeyExpired,
-    KeyNotFound,
-    KeyRevoked,
-    MaterialCorrupt,
-    OperationRefused,
-    StoreUnavailable,
-)
+from keyfs.errors import KeyDestroyed, KeyExpired, KeyNotFound, KeyRevoked, MaterialCorrupt, OperationRefused
 from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Store
@@ -128,8 +120,8 @@ class StateContract:
         """Neither before a blob is switched nor after; also not that of a version that never retired."""
         StateWriter(keys.keys).set(STORAGE_SYM, CURRENT, KeyState.COMPROMISED)
         for call in (1, 2 if when == "before" else 1):
-            getattr(keys.store, when)("rewrite", failing(StoreUnavailable("died")), call)
-            with pytest.raises(StoreUnavailable):
+            getattr(keys.store, when)("rewrite", failing(KeyNotFound("died")), call)
+            with pytest.raises(KeyNotFound, match="died"):
                 reseal(keys.keys)
             keys.store.mend()
             keys.keys.reload()
