@@ -3,8 +3,8 @@
 from typing import Any
 
 from keyfs import app
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.broker.writer import RingWriter
 from keyfs.cli.options import own_purposes, required_store
 

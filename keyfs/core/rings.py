@@ -18,6 +18,11 @@ LIFETIME_S: Final = 365 * 86_400
 SEQNUM_LIMIT: Final = (1 << 63) - 1
 """The largest sequence number that a version is shown by; Acra reads no larger ones."""
 
+# How the reasons begin, or what they are, for which a file is no valid ring.
+NO_BYTES: Final = "it has no bytes"
+NO_SIGNATURE: Final = "it has no signature"
+WRONG_SIGNATURE: Final = "its signature is wrong"
+
 PRE_ACTIVE: Final = 1
 ACTIVE: Final = 2
 SUSPENDED: Final = 3

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from keyfs.core.rings import Ring
+from keyfs.core.rings import NO_BYTES, Ring
 from keyfs.errors import MasterKeyUnavailable, RingInvalid
 from keyfs.seal.ring_der import (
     RING_TYPE,
@@ -74,6 +74,8 @@ class SignedRings:
         return self._signers()
 
     def _parsed(self, path: str, data: bytes, signers: Sequence[Signer]) -> Ring:
+        if not data:
+            raise RingInvalid(NO_BYTES)
         container = parse_container(data)
         if signers:
             verify(signers, _context(path), container.payload, container.signatures)

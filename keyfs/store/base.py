@@ -201,8 +201,8 @@ class Store(Protocol):
             ReadOnly: the medium cannot be written.
         """
 
-    def set_aside(self, name: str) -> None:
-        """Move a blob out of the store to a place beside it, where no tool looks. Lock held."""
+    def set_aside(self, name: str) -> str:
+        """Move a blob out of the store, to where no tool looks; returns the place beside it. Lock held."""
 
     def read_beside(self, name: str) -> bytes | None:
         """What `write_beside` and `append_beside` left under *name*, None for nothing.
@@ -237,6 +237,15 @@ class Store(Protocol):
             StoreBusy: another writer held it for longer than the driver waits.
             ReadOnly: the place beside the store, where the lock lives, cannot be written.
         """
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """The locks that never end by themselves, although all that are taken do; *names* are others' locks.
+
+        On a medium where the system ends a lock with whoever holds it there are none.
+        """
+
+    def break_lock(self, lock: str) -> bool:
+        """Remove one of `stuck_locks`; False if it is none any more, or cannot be removed safely."""
 
     def watch(self) -> Watch:
         """Start watching the top of the store."""

@@ -143,15 +143,23 @@ class JoinedStore:
         if annex is not None:
             annex.delete(there)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`."""
         if not name.startswith(ANNEX):
-            self._main.set_aside(name)
-            return
+            return self._main.set_aside(name)
         annex = self._annex.find()
         if annex is None:
             raise KeyNotFound(f"there is no {name}")
-        annex.set_aside(name.removeprefix(ANNEX))
+        return annex.set_aside(name.removeprefix(ANNEX))
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: those of both."""
+        annex = self._annex.find()
+        return self._main.stuck_locks(*names) + (() if annex is None else annex.stuck_locks())
+
+    def break_lock(self, lock: str) -> bool:
+        """See `Store.break_lock`; both lie on one medium."""
+        return self._main.break_lock(lock)
 
     def lock(self, name: str = "") -> AbstractContextManager[None]:
         """See `Store.lock`: of the part where *name* lies, or of both."""

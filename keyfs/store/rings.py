@@ -65,6 +65,7 @@ class RingStore:
         self.supersede = self._changes.supersede
         self.rewrite = self._changes.rewrite
         self.set_state = self._changes.set_state
+        self.break_lock = medium.break_lock
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`. Without a master key signatures are not checked here."""
@@ -152,7 +153,7 @@ class RingStore:
         self._medium.delete(name for name in asked if not _is_ours(name))
         self._changes.destroy(rings_of(asked))
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`: whole rings, or what is none.
 
         Raises:
@@ -160,12 +161,16 @@ class RingStore:
         """
         if parse_half_name(name) is not None:
             raise OperationRefused(f"{name} is a part of a key ring, and is not moved out of it")
-        self._medium.set_aside(name)
+        return self._medium.set_aside(name)
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: Acra's is one of them."""
+        return self._medium.stuck_locks(LOCK_NAME, *names)
 
     @contextmanager
     def lock(self, name: str = "") -> Iterator[None]:
-        """See `Store.lock`. Whoever locks one ring excludes Acra too, until the end."""
-        ring_names = list(rings_of([name]))
+        """See `Store.lock`. Who locks one ring, or what is to be one, excludes Acra too, until the end."""
+        ring_names = list(rings_of([name.removesuffix(".new")]))
         with self._medium.lock(name):
             if not ring_names:
                 yield

@@ -139,9 +139,17 @@ class FaultyStore:
         """See `Store.delete`."""
         self._pass("delete", lambda: self._store.delete(names))
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`."""
-        self._pass("set_aside", lambda: self._store.set_aside(name))
+        return self._pass("set_aside", lambda: self._store.set_aside(name))
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`."""
+        return self._store.stuck_locks(*names)
+
+    def break_lock(self, lock: str) -> bool:
+        """See `Store.break_lock`."""
+        return self._store.break_lock(lock)
 
     def read_beside(self, name: str) -> bytes | None:
         """See `Store.read_beside`."""

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from keyfs.broker.check import Finding, check
+from keyfs.broker.check import check
+from keyfs.broker.findings import Finding
 from keyfs.core.secret import Secret
 from keyfs.errors import StoreUnavailable
 from keyfs.seal.keypair import generate_pair
