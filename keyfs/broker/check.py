@@ -100,7 +100,7 @@ def _half_done(
         mend = writer if version.id == CURRENT else None
         place = "" if mend is None else check_rings.keep_public(keys, version)
         if mend is not None:
-            mend.mend_public(ring.ref)
+            place = mend.mend_public(ring.ref) or place
         where, message = f"{ring.ref}/{version.id}", "its public half is not that of its private half"
         yield Finding("pair", where, message, is_repaired=mend is not None, set_aside=place)
 

@@ -53,7 +53,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "none: nobody can tell what it is for; move it away by hand",
     ),
     "left-over": Kind(
-        "the temporary of an interrupted write, such as Acra's `.keyring.new`, which keeps it from writing again",
+        "the temporary of an interrupted write, such as Acra's `.keyring.new`, which keeps Acra from writing",
         "it is set aside",
     ),
     "half-done": Kind("the blob of another version, a second time: a rotation stopped", "it is set aside"),
@@ -81,8 +81,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "ring-signature": Kind(
         "a key ring that is not signed, or not with this master key",
-        "none: it is never overwritten; give the master key that it was signed with, go on with `keyfs rekey`, "
-        "or restore it from a backup",
+        "none: it is never overwritten; give the master key that signed it, go on with `keyfs rekey`, "
+        "or restore it",
     ),
     "ring-form": Kind(
         "a file in the place of a key ring that is none",
@@ -94,7 +94,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "states-damaged": Kind(
         "key-states.json beside the store cannot be understood, so no version has a state that somebody set",
-        "it is kept under another name, and what can be read of it is taken over; not what a later keyfs wrote",
+        "it is kept under another name, and what can be read of it goes on; nothing if it is of a later keyfs",
     ),
     "states-orphan": Kind(
         "a state for a version that is neither in the store nor in the archive",
