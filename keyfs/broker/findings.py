@@ -94,7 +94,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "states-damaged": Kind(
         "key-states.json beside the store cannot be understood, so no version has a state that somebody set",
-        "it is kept under another name, and what can be read of it goes on; nothing if it is of a later keyfs",
+        "it is kept under another name, and what can be read of it stays; not if a later keyfs wrote it",
     ),
     "states-orphan": Kind(
         "a state for a version that is neither in the store nor in the archive",
