@@ -123,7 +123,7 @@ def lasting(client: Client, keys: Sequence[bytes]) -> tuple[str, ...]:
 
 
 def remove_lasting(client: Client, key: bytes) -> bool:
-    """Remove a lock that will never end; whether it still was one.
+    """Remove a lock that will never end; whether it still was one. What is no string is nobody's lock.
 
     Raises:
         redis.RedisError, OSError, StoreUnavailable: as `change`.
@@ -133,4 +133,4 @@ def remove_lasting(client: Client, key: bytes) -> bool:
         """Once the key is watched: who takes the lock from here on keeps it."""
         return {key: None} if now[key] is not None and client.pttl(key) == NO_END else None
 
-    return change(client, [key], decide)
+    return client.type(key) == b"string" and change(client, [key], decide)
