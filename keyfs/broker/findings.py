@@ -50,7 +50,7 @@ class Report:
 KINDS: Final[Mapping[str, Kind]] = {
     "stray": Kind(
         "a name that is no key's, or a version that hides behind another one",
-        "none: nobody can tell what it is for; move it away by hand",
+        "none: nobody can tell what it is for; if nothing needs it, move it away by hand",
     ),
     "left-over": Kind(
         "the temporary of an interrupted write, such as Acra's `.keyring.new`, which keeps Acra from writing",

@@ -50,7 +50,7 @@ def _remedy(finding: Finding) -> str:
     """What is, or was, done about it."""
     if finding.set_aside:
         return f"; now it is {finding.set_aside}"
-    return "" if finding.is_repaired else f"; repair: {finding.kind.repair}"
+    return "" if finding.is_repaired or finding.is_note else f"; repair: {finding.kind.repair}"
 
 
 def _verdict(finding: Finding) -> str:
