@@ -14,10 +14,10 @@ from importlib.metadata import version
 from keyfs.app import Access, open_renewable
 from keyfs.broker.broker import KeyBroker
 from keyfs.broker.changes import Tools
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.controls import MountInfo, controls
 from keyfs.broker.freshness import Freshness
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.broker.outcomes import Outcomes
 from keyfs.broker.reader import BlobReader
 from keyfs.broker.rotation_schedule import RotationSchedule, Worker

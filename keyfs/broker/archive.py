@@ -93,7 +93,8 @@ def restore(keys: KeyStore, label: str) -> None:
             for blob in one.blobs
         )
         keys.relist(ref, [blob.name for blob in one.blobs])
-        keys.store.write_beside(NAME, as_lines(kept for kept in found.values() if kept.label != label))
+        left = as_lines(kept for kept in found.values() if kept.label != label)
+        keys.store.write_beside(NAME, left, is_locked=True)
     event(_log, logging.INFO, "version.restored", path=label)
 
 
@@ -108,7 +109,8 @@ def purge(keys: KeyStore, labels: Collection[str]) -> None:
         found = archived(keys)
         for label in labels:
             _demanded(found, label)
-        keys.store.write_beside(NAME, as_lines(one for one in found.values() if one.label not in labels))
+        left = as_lines(one for one in found.values() if one.label not in labels)
+        keys.store.write_beside(NAME, left, is_locked=True)
     for label in labels:
         event(_log, logging.INFO, "archive.purged", path=label)
 

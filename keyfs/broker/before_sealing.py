@@ -2,8 +2,8 @@
 
 from contextlib import suppress
 
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.core.names import Half, KeyRef
 from keyfs.errors import KeyfsError, MasterKeyUnavailable
 

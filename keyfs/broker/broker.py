@@ -26,7 +26,8 @@ from keyfs.core.tree import ROOT, ROTATE_TEXT, Facts, Kind, Node
 from keyfs.core.views import View
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyfsError, KeyNotFound, KeyRevoked, UnsealFailed
 from keyfs.layout.base import KeyVersion, Slot
-from keyfs.store.base import BlobStat, Watch
+from keyfs.store.base import BlobStat
+from keyfs.store.watching import Watch
 
 AWAY_PAUSE_S: Final = 1.0
 # Less than any request has: a store that hangs must not keep what is known from being served.

@@ -1,133 +1,28 @@
 """`keyfs check`: every blob opens, every name parses, nothing is left over. And its repair.
 
-A repair never deletes bytes: what does not belong is moved beside the store.
+A repair never deletes bytes: what does not belong is moved beside the store. It runs under the locks of the
+key store, Acra's included, and looks once more when it holds them.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from keyfs.broker import check_beside, check_rings
+from keyfs.broker.findings import Finding, Report
 from keyfs.broker.keystore import KeyStore
-from keyfs.broker.reader import BlobReader
 from keyfs.broker.second_names import second_names
+from keyfs.broker.settling import PAUSE_S, SETTLE_S, Patience
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
-from keyfs.core.stamps import NANOSECONDS, parse_stamp
-from keyfs.errors import (
-    InvalidSettings,
-    KeyfsError,
-    KeyNotFound,
-    KeyServiceUnavailable,
-    MasterKeyUnavailable,
-    MasterKeyWrong,
-    MaterialCorrupt,
-    UnsealFailed,
-)
+from keyfs.core.stamps import parse_stamp
+from keyfs.errors import KeyfsError, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion
 
-PROOF_TRIES: Final = 64  # blobs tried before a master key is called wrong; a guess
-# An Acra tool takes no lock. For less than a millisecond of its rotation the store looks half-done; what
-# looks so for this long is left over.
-SETTLE_S: Final = 2.0
-PAUSE_S: Final = 0.02
 LEFTOVER: Final = "left-over"
 NOTES: Final = ("legacy", "not declared")  # how reasons begin that are no faults
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it should be. Notes are no faults."""
-
-    code: str
-    where: str
-    message: str
-    is_note: bool = False
-    is_repaired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a check saw."""
-
-    rings: int
-    blobs: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong, or everything wrong was mended."""
-        return all(f.is_note or f.is_repaired for f in self.findings)
-
-
-def verify_master_key(keys: KeyStore, reader: BlobReader | None = None) -> None:
-    """Try the master key on current blobs until one opens.
-
-    Args:
-        keys: loaded.
-        reader: has the master key that is tried; that of *keys* when None.
-
-    Raises:
-        MasterKeyWrong: there are blobs, and it opens none of those tried.
-        MasterKeyUnavailable: a KMS has no key for any of those tried, or does not let us use them.
-        KeyServiceUnavailable: a KMS does not answer.
-        InvalidSettings: it turns out that there is no way to a KMS.
-    """
-    tried: dict[str, KeyfsError] = {}
-    for ring in keys.rings():
-        try:
-            if _opens(reader or keys.reader, ring):
-                return
-        except (UnsealFailed, MasterKeyUnavailable) as exc:
-            tried[str(ring.ref)] = exc
-        if len(tried) >= PROOF_TRIES:
-            break
-    for refusal in tried.values():
-        if isinstance(refusal, MasterKeyUnavailable):
-            raise refusal
-    if not tried:
-        _demand_a_valid_ring(keys)
-    else:
-        raise MasterKeyWrong(
-            f"the master key opens none of the {len(tried)} keys tried (first: {min(tried)}): "
-            f"it is not the one this key store was sealed with"
-        )
-
-
-def _demand_a_valid_ring(keys: KeyStore) -> None:
-    """Nothing, unless there are key rings and not one of them verifies.
-
-    Raises:
-        MasterKeyWrong: so it is.
-    """
-    invalid = [name for name in keys.index.strays if keys.layout.ring_named(name) is not None]
-    if invalid and not len(keys.index):
-        raise MasterKeyWrong(
-            f"none of the key rings here verifies, of {len(invalid)} (first: {min(invalid)}): the signature "
-            f"key is not the one this key store was signed with"
-        )
-
-
-def _opens(reader: BlobReader, ring: KeyRing) -> bool:
-    """Whether the current version opens; not where nothing can be told from it.
-
-    Raises:
-        UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable, InvalidSettings: it does not.
-    """
-    version = ring.current
-    if version is None or version.secret is None or not version.secret.is_sealed:
-        return False
-    try:
-        reader.open(ring.ref, version, Half.SECRET).material.wipe()
-    except (UnsealFailed, MasterKeyUnavailable, KeyServiceUnavailable, InvalidSettings):
-        raise
-    except MaterialCorrupt:
-        return True  # it opened; what is wrong with it, check tells
-    except KeyfsError:
-        return False
-    return True
 
 
 def check(
@@ -147,25 +42,34 @@ def check(
     Raises:
         StoreUnavailable, StoreBusy, ReadOnly, AccessDenied: the store cannot be read, or mended.
     """
-    findings: list[Finding] = list(_strays(keys, writer, settle_s))
+    patience, repairs = Patience(settle_s), writer is not None
+    findings = list(check_beside.locks(keys, repairs=repairs))
+    findings += _strays(keys, patience, repairs=repairs)
     rings = sorted(keys.rings(), key=lambda ring: str(ring.ref))
     blobs = 0
     for done, ring in enumerate(rings, 1):
         blobs += sum((v.secret is not None) + (v.public is not None) for v in ring.versions)
         findings += _half_done(keys, ring, writer, settle_s)
+        findings += check_rings.versions(keys, ring, patience, repairs=repairs)
         findings += _unreadable(keys, ring.ref)
         progress(done, len(rings))
+    findings += check_beside.beside(keys, repairs=repairs)
     return Report(len(rings), blobs, tuple(findings))
 
 
-def _strays(keys: KeyStore, writer: RingWriter | None, settle_s: float) -> Iterator[Finding]:
-    for name, reason in sorted(keys.index.strays.items()):
-        if not reason.startswith(LEFTOVER):
+def _strays(keys: KeyStore, patience: Patience, *, repairs: bool) -> Iterator[Finding]:
+    strays = dict(keys.index.strays)
+    for name, reason in sorted(strays.items()):
+        if check_rings.is_in_stray(name, strays):
+            continue
+        code = check_rings.code_of(keys, name, reason)
+        if code is not None:
+            yield from check_rings.invalid(keys, Finding(code, name, reason), patience, repairs=repairs)
+        elif not reason.startswith(LEFTOVER):
             yield Finding("stray", name, reason, is_note=reason.startswith(NOTES))
-        elif _stays(keys, name, settle_s):
-            if writer is not None:
-                _set_aside(keys, name)
-            yield Finding("left-over", name, reason, is_repaired=writer is not None)
+        elif _stays(keys, name, patience):
+            place = _set_aside(keys, name) if repairs else ""
+            yield Finding("left-over", name, reason, is_repaired=repairs, set_aside=place)
 
 
 def _unreadable(keys: KeyStore, ref: KeyRef) -> Iterator[Finding]:
@@ -174,10 +78,6 @@ def _unreadable(keys: KeyStore, ref: KeyRef) -> Iterator[Finding]:
         ring = keys.ring(ref)
     except KeyNotFound:
         return  # destroyed since the listing
-    if ring.current is None:
-        yield Finding(
-            "no-current", str(ring.ref), "only retired versions are left, and Acra does not read those", True
-        )
     for version in ring.versions:
         for half in _halves(version):
             try:
@@ -193,18 +93,16 @@ def _half_done(
 ) -> Iterator[Finding]:
     ring, names, broken = _settled(keys, found, settle_s)
     for name in names:
-        if writer is not None:
-            _set_orphan_aside(keys, ring, name)
+        place = "" if writer is None else _set_orphan_aside(keys, ring, name)
         message = "the blob of another version, a second time: a rotation stopped half-way"
-        yield Finding("half-done", name, message, is_repaired=writer is not None)
+        yield Finding("half-done", name, message, is_repaired=writer is not None, set_aside=place)
     for version in broken:
         mend = writer if version.id == CURRENT else None
+        place = "" if mend is None else check_rings.keep_public(keys, version)
         if mend is not None:
-            mend.mend_public(ring.ref)
-        where = f"{ring.ref}/{version.id}"
-        yield Finding(
-            "pair", where, "its public half is not that of its private half", False, mend is not None
-        )
+            place = mend.mend_public(ring.ref) or place
+        where, message = f"{ring.ref}/{version.id}", "its public half is not that of its private half"
+        yield Finding("pair", where, message, is_repaired=mend is not None, set_aside=place)
 
 
 def _broken_pairs(keys: KeyStore, ring: KeyRing) -> list[KeyVersion]:
@@ -249,17 +147,16 @@ def _settled(keys: KeyStore, ring: KeyRing, settle_s: float) -> tuple[KeyRing, l
         ring = keys.relist(ring.ref) or KeyRing(ring.ref, ())
         if ring != looked_at:
             since = time.monotonic()
-        elif _age_s(_last_change_ns(ring, copies)) >= settle_s or time.monotonic() - since >= settle_s:
+        elif Patience(settle_s).is_old(_last_change_ns(ring, copies)) or time.monotonic() - since >= settle_s:
             return ring, copies, broken
         else:
             time.sleep(PAUSE_S)
 
 
-def _stays(keys: KeyStore, name: str, settle_s: float) -> bool:
+def _stays(keys: KeyStore, name: str, patience: Patience) -> bool:
     """Whether a left-over is one: the temporary file of a living program goes away soon."""
-    give_up_at = time.monotonic() + settle_s
     while (stat := keys.store.stat(name)) is not None:
-        if _age_s(stat.mtime_ns or 0) >= settle_s or time.monotonic() >= give_up_at:
+        if patience.is_old(stat.mtime_ns):
             return True
         time.sleep(PAUSE_S)
     keys.index.apply(name, None)
@@ -271,22 +168,22 @@ def _last_change_ns(ring: KeyRing, copies: list[str]) -> int:
     return max([*times, (ring.current.created_ns or 0) if ring.current is not None else 0])
 
 
-def _age_s(time_ns: int) -> float:
-    return (time.time_ns() - time_ns) / NANOSECONDS
-
-
-def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> None:
-    """Move an orphan beside the store, unless a writer finished meanwhile what had stopped."""
+def _set_orphan_aside(keys: KeyStore, ring: KeyRing, name: str) -> str:
+    """Move an orphan beside the store, unless a writer finished meanwhile what had stopped; returns where."""
+    place = ""
     with keys.lock(ring.ref):
         now = keys.relist(ring.ref)
         if now is not None and name in _copies(keys, now):
-            keys.store.set_aside(name)
+            place = keys.store.set_aside(name)
             keys.index.apply(name, None)
+    return place
 
 
-def _set_aside(keys: KeyStore, name: str) -> None:
-    """Move a left-over beside the store, unless the keyfs whose temporary it was renamed it meanwhile."""
+def _set_aside(keys: KeyStore, name: str) -> str:
+    """Move a left-over beside the store, unless the program that made it renamed it; returns where."""
+    place = ""
     with keys.store.lock(name):
         if keys.store.stat(name) is not None:
-            keys.store.set_aside(name)
+            place = keys.store.set_aside(name)
         keys.index.apply(name, None)
+    return place

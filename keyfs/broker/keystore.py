@@ -20,7 +20,8 @@ from keyfs.core.state_records import Record
 from keyfs.errors import KeyfsError, KeyNotFound, UnsealFailed
 from keyfs.layout.base import KeyRing, KeyVersion, Layout, RingPlaces, Slot
 from keyfs.seal.protection import Protections
-from keyfs.store.base import STATES_CHANGED, Store, Watch
+from keyfs.store.base import STATES_CHANGED, Store
+from keyfs.store.watching import Watch
 
 READ_TRIES: Final = 3
 

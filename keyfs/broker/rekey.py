@@ -10,36 +10,28 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from keyfs.broker.archive_resealing import reseal_archive
 from keyfs.broker.keystore import KeyStore
-from keyfs.broker.resealing import Resealer
+from keyfs.broker.resealing import OF_ONE_BLOB, Resealer
+from keyfs.broker.ring_resealing import RingResealer
+from keyfs.broker.sealed_rings import SealedRing, label_of, ring_blob, sealed_names
 from keyfs.broker.state_changes import StateWriter
-from keyfs.core.label import Label
-from keyfs.core.names import Half, KeyRef
-from keyfs.core.purposes import Shape
+from keyfs.core.names import KeyRef
+from keyfs.core.rings import is_ring_name
 from keyfs.errors import (
     AccessDenied,
-    InvalidMaterial,
     KeyfsError,
     KeyNotFound,
     MasterKeyUnavailable,
-    MaterialCorrupt,
     OperationRefused,
+    RingInvalid,
     RotationConflict,
-    UnsealFailed,
 )
 from keyfs.seal.protection import Protection
 from keyfs.store.base import Blob
 
 ROUNDS: Final = 20  # whoever goes on sealing under the old key is no reason to go on for ever
 BATCH: Final = 8  # blobs that are rewritten before other writers get their turn
-_OF_ONE_BLOB: Final = (
-    AccessDenied,
-    InvalidMaterial,
-    MasterKeyUnavailable,
-    MaterialCorrupt,
-    OperationRefused,
-    UnsealFailed,
-)
 
 Progress = Callable[[int, int], None]
 
@@ -56,28 +48,13 @@ class RekeyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ring:
-    """The sealed blobs of one key, by name: the current one, then from newest to oldest."""
-
-    ref: KeyRef
-    labels: dict[str, Label]
-    blobs: dict[str, Blob]
-
-    def groups(self) -> list[tuple[bytes, list[str]]]:
-        """Each blob with all its names. An archived copy of what is current is the same blob."""
-        groups: dict[tuple[bytes, Label], list[str]] = {}
-        for name, blob in self.blobs.items():
-            groups.setdefault((blob.data, self.labels[name]), []).append(name)
-        return [(data, names) for (data, _), names in groups.items()]
-
-
-@dataclass(frozen=True, slots=True)
 class _Change:
     """One blob, under all names it has, and what is to take its place."""
 
     names: list[str]
     old: bytes
     new: bytes
+    weight: int  # how many sealed blobs it counts for
 
 
 def rekey(
@@ -108,20 +85,35 @@ def rekey(
     """
     if keys.protection is None:
         raise MasterKeyUnavailable("without the master key nothing can be sealed anew")
-    work = _Rekey(keys, Resealer(new, keys.protection), report, dry_run=dry_run)
+    work = _Rekey(keys, new, report, dry_run=dry_run)
     work.demand_keys()
     while work.has_more_after(progress):
         if report.rounds >= ROUNDS:
             work.demand_end()
             break
         keys.reload()
+    work.take_archive()
     report.left_out = dict(sorted(keys.index.strays.items()))
+    report.failed |= {
+        name: exc for name, reason in report.left_out.items() if (exc := _left(keys, name, reason))
+    }
+
+
+def _left(keys: KeyStore, name: str, reason: str) -> KeyfsError | None:
+    """Why a stray that may hold keys stays under the old master key; None for one that holds none."""
+    if keys.layout.ring_named(name) is not None:
+        return RingInvalid(reason)
+    if keys.layout.name == "v2" and is_ring_name(name):
+        return OperationRefused(f"{reason}: it stays under the old master key")
+    return None
 
 
 class _Rekey:
-    def __init__(self, keys: KeyStore, resealer: Resealer, report: RekeyReport, *, dry_run: bool) -> None:
+    def __init__(self, keys: KeyStore, new: Protection, report: RekeyReport, *, dry_run: bool) -> None:
+        assert keys.protection is not None  # noqa: S101 - it was looked at
         self._keys = keys
-        self._resealer = resealer
+        self._protection = keys.protection
+        self._resealer = Resealer(new, keys.protection)
         self._report = report
         self._dry_run = dry_run
         self._states = StateWriter(keys)
@@ -138,7 +130,9 @@ class _Rekey:
         label = self._keys.layout.label
         refs = self._keys.index.refs()
         without = sorted(
-            str(ref) for ref in refs if any(not label(ref, name).key_name for name in self._sealed_names(ref))
+            str(ref)
+            for ref in refs
+            if any(not label(ref, name).key_name for name in sealed_names(self._keys, ref))
         )
         if without:
             more = f" and {len(without) - 1} others" if len(without) > 1 else ""
@@ -155,6 +149,18 @@ class _Rekey:
             progress(done, len(refs))
         # What was rewritten is read back in the next round: only then it counts as done.
         return not self._dry_run and (self._report.rewrapped > before or bool(self._locked_look()))
+
+    def _resealer_of(self, ref: KeyRef) -> Resealer | RingResealer:
+        if ring_blob(self._keys, ref) is None:
+            return self._resealer
+        return RingResealer(self._resealer, self._protection.signers())
+
+    def take_archive(self) -> None:
+        """Seal anew what lies in the archive; it holds keys as the store does."""
+        done = reseal_archive(self._keys, self._resealer, dry_run=self._dry_run)
+        self._report.rewrapped += done.rewrapped
+        self._report.already += done.already
+        self._report.failed |= done.failed
 
     def demand_end(self) -> None:
         """Nothing, if nothing is left after all.
@@ -184,47 +190,38 @@ class _Rekey:
         news = [
             ref
             for ref, blobs in stats.items()
-            if any(self._seen.get(name) != blobs[name].identity for name in self._sealed_names(ref))
+            if any(self._seen.get(name) != blobs[name].identity for name in sealed_names(self._keys, ref))
         ]
         return sorted(news, key=str)
 
-    def _sealed_names(self, ref: KeyRef) -> list[str]:
-        """All names of sealed blobs of a ring, the current one first, the others from newest to oldest."""
-        if ref.purpose.shape is Shape.PLAIN:
-            return []
-        found = []
-        for name in self._keys.index.blobs(ref):
-            slot = next(slot for slot in self._keys.layout.slots(name) if slot.ref == ref)
-            if slot.half is Half.SECRET:
-                found.append((slot.stamp is None, slot.stamp or "", name))
-        return [name for *_, name in sorted(found, reverse=True)]
-
-    def _ring(self, ref: KeyRef) -> _Ring:
+    def _ring(self, ref: KeyRef) -> SealedRing:
         """What of a ring is there now and can be read."""
-        stats, names = self._keys.index.blobs(ref), self._sealed_names(ref)
+        stats, names = self._keys.index.blobs(ref), sealed_names(self._keys, ref)
         fetched = self._keys.store.get_many(names)
         blobs = {}
         for name in names:
             blob = fetched[name]
             if isinstance(blob, Blob):
                 blobs[name] = blob
-            elif isinstance(blob, _OF_ONE_BLOB):
+            elif isinstance(blob, OF_ONE_BLOB):
                 self._fail({name: stats[name].identity}, blob)
             elif not isinstance(blob, KeyNotFound):
                 raise blob
-        return _Ring(ref, {name: self._keys.layout.label(ref, name) for name in blobs}, blobs)
+        return SealedRing(ref, {name: label_of(self._keys, ref, name) for name in blobs}, blobs)
 
-    def _left(self, ring: _Ring) -> Iterator[tuple[bytes, list[str]]]:
+    def _left(self, ring: SealedRing) -> Iterator[tuple[bytes, list[str]]]:
         """The blobs of a ring that do not open under the new key; it is noted which do."""
         for data, names in ring.groups():
-            identities = {name: ring.blobs[name].stat.identity for name in names}
+            identities, label = ring.identities(names), ring.labels[names[0]]
             if all(self._seen.get(name) == identity for name, identity in identities.items()):
                 continue
-            if not self._resealer.is_done(data, ring.labels[names[0]]):
+            resealer = self._resealer_of(ring.ref)
+            if not resealer.is_done(data, label):
                 yield data, names
                 continue
             self._seen.update(identities)
-            self._report.already += self._report.rounds == 1
+            if self._report.rounds == 1:
+                self._report.already += resealer.weight(data, label)
             for name in names:
                 self._report.failed.pop(name, None)
 
@@ -234,30 +231,31 @@ class _Rekey:
         changes = self._changes(ring)
         while batch := list(islice(changes, BATCH)):
             if self._dry_run:
-                self._report.rewrapped += len(batch)
+                self._report.rewrapped += sum(change.weight for change in batch)
                 continue
             with self._keys.lock(ref):
                 for change in batch:
                     self._swap(ring, change)
 
-    def _changes(self, ring: _Ring) -> Iterator[_Change]:
+    def _changes(self, ring: SealedRing) -> Iterator[_Change]:
         for data, names in self._left(ring):
             try:
                 yield self._change(ring, data, names)
-            except _OF_ONE_BLOB as exc:
-                self._fail({name: ring.blobs[name].stat.identity for name in names}, exc)
+            except OF_ONE_BLOB as exc:
+                self._fail(ring.identities(names), exc)
 
-    def _change(self, ring: _Ring, data: bytes, names: list[str]) -> _Change:
-        label = ring.labels[names[0]]
+    def _change(self, ring: SealedRing, data: bytes, names: list[str]) -> _Change:
+        label, resealer = ring.labels[names[0]], self._resealer_of(ring.ref)
+        weight = resealer.weight(data, label)
         if self._dry_run:
-            self._resealer.open(data, label).wipe()
-            return _Change(names, data, b"")
+            resealer.demand_open(data, label)
+            return _Change(names, data, b"", weight)
         current = self._twin(ring, names[0])
         twin = None if current is None else ring.blobs[current].data
-        new = self._resealer.reseal(data, label, twin)
-        return _Change([current, *names] if current is not None and new == twin else names, data, new)
+        new = resealer.reseal(data, label, twin)
+        return _Change([current, *names] if current is not None and new == twin else names, data, new, weight)
 
-    def _twin(self, ring: _Ring, name: str) -> str | None:
+    def _twin(self, ring: SealedRing, name: str) -> str | None:
         """The current blob's name, where *name* may be the archived copy of it that a killed run left behind.
 
         A stopped rotation leaves the current blob a second name. If a run is killed between the two, they
@@ -269,16 +267,21 @@ class _Rekey:
         stats = ring.blobs[first].stat, ring.blobs[second].stat
         return first if stats[0].mtime_ns == stats[1].mtime_ns and stats[0].mode == stats[1].mode else None
 
-    def _swap(self, ring: _Ring, change: _Change) -> None:
+    def _swap(self, ring: SealedRing, change: _Change) -> None:
         """A race that was lost is noticed in the next look."""
+        is_told = bool(self._keys.states.told(ring.ref))
         try:
+            if is_told:
+                self._states.follow(
+                    ring.ref, ring.known_ahead(change.names, change.old, change.new), is_ahead=True
+                )
             is_done = self._keys.store.rewrite(change.names, change.old, change.new)
-        except AccessDenied as exc:
+        except (AccessDenied, RingInvalid) as exc:
             names = [name for name in change.names if ring.blobs[name].data == change.old]
-            self._fail({name: ring.blobs[name].stat.identity for name in names}, exc)
+            self._fail(ring.identities(names), exc)
             return
-        self._report.rewrapped += is_done
-        if is_done and self._keys.states.told(ring.ref):
+        self._report.rewrapped += change.weight if is_done else 0
+        if is_done and is_told:
             after = self._keys.store.stat_many(change.names)
             self._states.follow(
                 ring.ref, {ring.blobs[name].stat.identity: stat.identity for name, stat in after.items()}

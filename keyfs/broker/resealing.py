@@ -1,9 +1,30 @@
 """One blob from one way of sealing to another: opened, sealed anew, and proved before anyone gets it."""
 
+from typing import Final
+
 from keyfs.core.label import Label
 from keyfs.core.secret import Secret
-from keyfs.errors import MasterKeyUnavailable, UnsealFailed
+from keyfs.errors import (
+    AccessDenied,
+    InvalidMaterial,
+    MasterKeyUnavailable,
+    MaterialCorrupt,
+    OperationRefused,
+    RingInvalid,
+    UnsealFailed,
+)
 from keyfs.seal.protection import Protection, looks_like_cell
+
+OF_ONE_BLOB: Final = (
+    AccessDenied,
+    InvalidMaterial,
+    MasterKeyUnavailable,
+    MaterialCorrupt,
+    OperationRefused,
+    RingInvalid,
+    UnsealFailed,
+)
+"""What is wrong with one blob, and keeps no other from being sealed anew."""
 
 
 class Resealer:
@@ -15,6 +36,10 @@ class Resealer:
     def __init__(self, new: Protection, known: Protection) -> None:
         self.new = new
         self._known = known
+
+    def weight(self, _blob: bytes, _label: Label) -> int:
+        """How many blobs it counts for."""
+        return 1
 
     def is_done(self, blob: bytes, label: Label) -> bool:
         """Whether *blob* opens under the new key. No KMS is asked about what has not the form of its own.
@@ -42,6 +67,10 @@ class Resealer:
             if not self._holds(fresh, label, plaintext):
                 raise UnsealFailed("sealed anew, it does not open to what it was: it was left as it is")
             return fresh
+
+    def demand_open(self, blob: bytes, label: Label) -> None:
+        """Nothing, if it opens under some key. Raises: as `open`."""
+        self.open(blob, label).wipe()
 
     def open(self, blob: bytes, label: Label) -> Secret:
         """What *blob* holds, under whichever key it opens. Raises: as `Protection.unseal`."""

@@ -144,20 +144,22 @@ class StateWriter:
                 if done is not None:
                     yield done
 
-    def follow(self, ref: KeyRef, identities: Mapping[str, str]) -> None:
-        """Blobs of a key were sealed anew: what was said of them is said of the new ones. Lock held.
+    def follow(self, ref: KeyRef, identities: Mapping[str, str], *, is_ahead: bool = False) -> None:
+        """Blobs of a key are sealed anew: what was said of them is said of the new ones. Lock held.
 
         Args:
             ref: the key.
             identities: the old ones, each with the new one.
+            is_ahead: they will be, if nothing comes between; until then it is said of both.
 
         Raises:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, StoreUnavailable, MaterialCorrupt.
         """
         kept = self._keys.states.fetch()
         moved = [_followed(r, identities) if r.key == str(ref) else r for r in kept]
-        if moved != list(kept):
-            self._keep(moved)
+        said = dict.fromkeys([*kept, *moved] if is_ahead else moved)
+        if list(said) != list(kept):
+            self._keep(list(said))
 
     def adopt(self, source: KeyStore) -> int:
         """Say of versions here what *source*, from which they were copied, says; returns of how many.

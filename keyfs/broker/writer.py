@@ -121,8 +121,11 @@ class RingWriter:
         """
         destroy(self._keys, ref, lambda _ring: version_id, is_forced=is_forced)
 
-    def mend_public(self, ref: KeyRef) -> None:
+    def mend_public(self, ref: KeyRef) -> str:
         """Write the public half that belongs to the current private half, if the stored one does not.
+
+        Returns:
+            Where the other one was set aside; empty if it was not.
 
         Raises:
             StoreBusy, StoreFull, ReadOnly, AccessDenied, UnsealFailed, MaterialCorrupt.
@@ -130,8 +133,7 @@ class RingWriter:
         with self._keys.lock(ref):
             ring = self._keys.relist(ref, quick=True)
             public = None if ring is None else self._missing_public(ring)
-            if ring is not None and public is not None:
-                self._mend(ring, public)
+            return "" if ring is None or public is None else self._mend(ring, public)[1]
 
     def _generate(self, ref: KeyRef, *, must_exist: bool, expected: str | None = None) -> KeyVersion:
         """With material made before the lock is taken: an RSA key takes a while."""
@@ -199,7 +201,7 @@ class RingWriter:
             public = None if ring is None else self._missing_public(ring)
         except KeyfsError:
             return ring  # a private half that cannot be read is archived as it is
-        return ring if ring is None or public is None else self._mend(ring, public)
+        return ring if ring is None or public is None else self._mend(ring, public)[0]
 
     def _missing_public(self, ring: KeyRing) -> bytes | None:
         """The public half that belongs to the current private half and is not stored; None for none."""
@@ -211,16 +213,20 @@ class RingWriter:
         with self._keys.reader.open(ring.ref, current, Half.SECRET).material as private:
             return public_half(ring.ref.purpose, private)
 
-    def _mend(self, ring: KeyRing, public: bytes) -> KeyRing | None:
-        """Write the missing public half. What it supersedes is archived only with its private half."""
+    def _mend(self, ring: KeyRing, public: bytes) -> tuple[KeyRing | None, str]:
+        """Write the missing public half. What it supersedes is archived only with its private half.
+
+        Returns:
+            The ring after that; and where the other public half was set aside, if it was.
+        """
         (switch,) = self._keys.layout.plan(ring, NewHalves(None, public), self._clock())
         after = self._supersede(ring.ref, (switch,))
         for version in () if after is None else after.versions:
             part = version.public
             if part is not None and part.name == switch.archive and not self._is_proved(ring.ref, version):
-                self._keys.store.set_aside(part.name)
-                return self._keys.relist(ring.ref, [part.name])
-        return after
+                place = self._keys.store.set_aside(part.name)
+                return self._keys.relist(ring.ref, [part.name]), place
+        return after, ""
 
     def _is_proved(self, ref: KeyRef, version: KeyVersion) -> bool:
         if version.secret is None:

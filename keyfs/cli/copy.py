@@ -5,9 +5,9 @@ from contextlib import closing
 import click
 
 from keyfs import app, logs
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.copying import copy as copy_store
 from keyfs.broker.copying import demand_one_layout
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.broker.state_changes import StateWriter
 from keyfs.cli.exitcodes import EXIT_CODES, OK
 from keyfs.cli.options import (

@@ -7,8 +7,8 @@ from typing import Final
 import click
 
 from keyfs import app
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.cli.keeping import check_free, keep
 from keyfs.cli.options import config_option, master_key_option, store_option
 from keyfs.custody import raise_guards

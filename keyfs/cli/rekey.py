@@ -10,8 +10,8 @@ import click
 
 from keyfs import app, logs
 from keyfs.broker.audit import leave_trace
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.broker.rekey import RekeyReport
 from keyfs.broker.rekey import rekey as rekey_store
 from keyfs.cli.exitcodes import EXIT_CODES, OK

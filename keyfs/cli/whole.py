@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from keyfs import app, logs
-from keyfs.broker.check import verify_master_key
 from keyfs.broker.keystore import KeyStore
+from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.broker.writer import RingWriter
 from keyfs.cli.options import (
     config_option,

@@ -4,7 +4,7 @@ Source: Acra key store v2, "Layout", "DER structure", "States".
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keyfs.core.stamps import NANOSECONDS
@@ -20,6 +20,11 @@ LIFETIME_S: Final = 365 * 86_400
 """For how long Acra says that a new key is valid. Nothing heeds it."""
 SEQNUM_LIMIT: Final = (1 << 63) - 1
 """The largest sequence number that a version is shown by; Acra reads no larger ones."""
+
+# How the reasons begin, or what they are, for which a file is no valid ring.
+NO_BYTES: Final = "it has no bytes"
+NO_SIGNATURE: Final = "it has no signature"
+WRONG_SIGNATURE: Final = "its signature is wrong"
 
 PRE_ACTIVE: Final = 1
 ACTIVE: Final = 2
@@ -91,6 +96,7 @@ class Ring:
     keys: tuple[RingKey, ...] = ()
     current: int = NO_CURRENT
     rest: tuple[bytes, ...] = ()  # elements behind *current* that nobody knows; Acra ignores them
+    file: bytes = field(default=b"", repr=False, compare=False)  # that it was read from; signed
 
     def key(self, seqnum: int) -> RingKey | None:
         """The version of that number, the first one if there are several; None for none."""

@@ -5,7 +5,9 @@ compare two of them.
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,15 +16,17 @@ from keyfs.errors import MaterialCorrupt
 
 FORMAT: Final = 1
 WHY_LIMIT: Final = 1000  # characters of a reason
+_DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_FORMAT_SAID: Final = re.compile(rb'"format"\s*:\s*(\d{1,9})')
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """What tells which version a record is of, even after it has retired, or its store was moved.
 
-    A version that had retired is told by its *stamp*, which stays; in layouts with numbers, each one by its
-    number. One that was current has no stamp yet: it is the one with these bytes; or, where those were sealed
-    anew or copied, the one that became current then.
+    A version that had retired is told by its *stamp*, which stays; one that has a number, by that. One that
+    was current may have neither: it is the one with these bytes; or, where those were sealed anew or copied,
+    the one that became current then.
     """
 
     stamp: str | None
@@ -69,8 +73,30 @@ def records_of(text: bytes) -> tuple[Record, ...]:
         if whole["format"] != FORMAT:
             raise MaterialCorrupt(f"of format {whole['format']!r}, which this version does not know")
         return tuple(map(_record, whole["states"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except _DAMAGE as exc:
         raise MaterialCorrupt("damaged: it is no list of key states") from exc
+
+
+def salvaged(text: bytes) -> tuple[Record, ...] | None:
+    """Those records in a damaged *text* that can be read; None if it is of a later format."""
+    said = _FORMAT_SAID.search(text)
+    if said is not None and int(said[1]) != FORMAT:
+        return None
+    found = []
+    for candidate in _candidates(text):
+        with suppress(*_DAMAGE):
+            found.append(_record(candidate))
+    return tuple(found)
+
+
+def _candidates(text: bytes) -> Iterator[dict[str, Any]]:
+    """What may be records: in the list, or line by line, as `as_text` writes them."""
+    with suppress(*_DAMAGE):
+        yield from json.loads(text)["states"]
+        return
+    for line in text.splitlines():
+        with suppress(*_DAMAGE):
+            yield json.loads(line.strip().rstrip(b","))
 
 
 def _as_object(record: Record) -> dict[str, object]:

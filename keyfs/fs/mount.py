@@ -25,7 +25,7 @@ from keyfs.fs.preflight import is_passed
 from keyfs.fs.replies import is_about_wanted_answer
 from keyfs.fs.takeover import Takeover
 from keyfs.logs import event
-from keyfs.store.base import Watch
+from keyfs.store.watching import Watch
 
 DRAIN_S: Final = 8.0
 EXPIRE_EVERY_S: Final = 30.0

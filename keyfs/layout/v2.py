@@ -114,8 +114,7 @@ class LayoutV2:
         """See `Layout.label`: ring path, kind and number. No KMS has a key."""
         half = parse_half_name(name)
         assert half is not None  # noqa: S101 - only secret parts are sealed
-        kind = "private" if ref.purpose.is_pair else "symmetric"
-        return Label(_CONTEXT.format(path=path_of(ref), kind=kind, seqnum=half[1]).encode("ascii"), "")
+        return label_in_ring(path_of(ref), half[1], is_pair=ref.purpose.is_pair)
 
     def check_writable(self, ref: KeyRef, name_limit: int | None) -> None:
         """See `Layout.check_writable`."""
@@ -164,6 +163,13 @@ class LayoutV2:
             name = half_name(ring_name, seqnum, is_public=True)
             plan.append(Replacement(name, new.public, PUBLIC_MODE, now_ns, None))
         return tuple(plan)
+
+
+def label_in_ring(path: str, seqnum: int, *, is_pair: bool) -> Label:
+    """What a private half, or a symmetric key, in the ring of this path is bound to."""
+    kind = "private" if is_pair else "symmetric"
+    context = _CONTEXT.format(path=path, kind=kind, seqnum=seqnum)
+    return Label(context.encode("utf-8", "surrogateescape"), "")
 
 
 def _contents(blobs: Blobs) -> Contents:

@@ -1,21 +1,19 @@
 """The DER of Acra's key rings and exports (layout v2), exactly as Acra writes and accepts it.
 
 INTEGER where Acra's schema says ENUMERATED. Elements that stand behind the known ones in a SEQUENCE are
-ignored, bytes behind the container are not. Times are UTCTime, or GeneralizedTime where it is read, with any
-offset that Go writes. Source: Acra key store v2, "DER structure".
+ignored, bytes behind the container are not. Source: Acra key store v2, "DER structure".
 """
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeVar
 
 from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
 from keyfs.core.rings import KeyData, Ring, RingKey
-from keyfs.core.stamps import NANOSECONDS
 from keyfs.errors import RingInvalid
+from keyfs.seal.der_times import time_ns_of, utc_time
 from keyfs.seal.signature import Signature
 
 RING_TYPE: Final = 1
@@ -24,19 +22,10 @@ VERSION: Final = 2
 
 _SEQUENCE: Final = b"\x30"
 _SET: Final = b"\x31"
-_UTC_TIME: Final = b"\x17"
-_GENERALIZED_TIME: Final = b"\x18"
+_PAYLOAD_DATA: Final = 3  # which element of a payload is its content
+_KEY_ELEMENTS: Final = 5  # of a version that are known,
+_DATA: Final = 4  # and which of them is its material
 _MATERIAL_TAGS: Final = (b"\x81", b"\x82", b"\x83")
-_ZONE: Final = rb"(?:Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-4])(?P<minutes>[0-5]\d))"
-# Years, months, days, hours, minutes, seconds; only a UTCTime may be without the last.
-_TIMES: Final = {
-    _UTC_TIME: re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?" + _ZONE),
-    _GENERALIZED_TIME: re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)" + _ZONE),
-}
-_LAST_YEAR: Final = 2049  # that a UTCTime can say; the first one is 1950
-_LAST_NS: Final = int(datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) * NANOSECONDS
-_FIRST_NS: Final = int(datetime(1950, 1, 1, tzinfo=UTC).timestamp()) * NANOSECONDS
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Scalar = TypeVar("_Scalar", int, bytes, ObjectIdentifier)
 
 
@@ -48,6 +37,11 @@ class _One:  # what holds a SEQUENCE of anything,
 @asn1.sequence
 class _Many:  # and the same with that taken apart
     items: list[asn1.TLV]
+
+
+@asn1.sequence
+class _Bag:
+    items: asn1.SetOf[asn1.TLV]
 
 
 @asn1.sequence
@@ -119,7 +113,7 @@ def parse_container(der: bytes) -> Container:
             asn1.encode_der(payload),
             _scalar(int, kind),
             _scalar(int, version),
-            _time_ns(modified),
+            time_ns_of(modified),
             asn1.encode_der(data),
             tuple(_parsed_signature(item) for item in _elements(signatures, 0, _SET)),
         )
@@ -130,8 +124,15 @@ def parse_container(der: bytes) -> Container:
 def encode_payload(kind: int, modified_ns: int, data: bytes) -> bytes:
     """What is to be signed: *data*, which is DER, as a content of this type."""
     return asn1.encode_der(
-        _Payload(type=kind, version=VERSION, modified=_utc_time(modified_ns), data=_tlv(data))
+        _Payload(type=kind, version=VERSION, modified=utc_time(modified_ns), data=_tlv(data))
     )
+
+
+def payload_with(payload: bytes, data: bytes) -> bytes:
+    """A payload that was parsed, with other *data*; all else in it as it was read."""
+    items = _elements(_tlv(payload), _PAYLOAD_DATA + 1)
+    items[_PAYLOAD_DATA] = _tlv(data)
+    return asn1.encode_der(_sequence(items))
 
 
 def encode_container(payload: bytes, signatures: tuple[Signature, ...]) -> bytes:
@@ -160,13 +161,21 @@ def encode_ring(ring: Ring) -> bytes:
     known = asn1.encode_der(_Ring(purpose=ring.purpose, keys=keys, current=ring.current))
     if not ring.rest:
         return known
-    items = [*_elements(_tlv(known), 0), *map(_tlv, ring.rest)]
-    return _inside(asn1.encode_der(_Many(items=items)))
+    return asn1.encode_der(_sequence([*_elements(_tlv(known), 0), *map(_tlv, ring.rest)]))
 
 
-def clamped_ns(time_ns: int) -> int:
-    """The whole second before *time_ns*, or what of a UTCTime's years 1950 to 2049 is next to it."""
-    return min(max(time_ns // NANOSECONDS * NANOSECONDS, _FIRST_NS), _LAST_NS)
+def resealed(key: RingKey, reseal: Callable[[KeyData], KeyData]) -> RingKey:
+    """The version with other material; *reseal* is told each, and returns as many parts as there were.
+
+    All else stays as it was read: dates as they were written, elements that nobody knows.
+
+    Raises:
+        What *reseal* raises.
+    """
+    items = _elements(_tlv(key.raw), _KEY_ELEMENTS)
+    found = asn1.SetOf([_resealed_data(item, reseal) for item in _elements(items[_DATA], 0, _SET)])
+    items[_DATA] = _tlv(_inside(asn1.encode_der(_Bag(items=found))))
+    return _parsed_key(_sequence(items))
 
 
 def _ring_of(tlv: asn1.TLV) -> Ring:
@@ -180,12 +189,12 @@ def _ring_of(tlv: asn1.TLV) -> Ring:
 
 
 def _parsed_key(tlv: asn1.TLV) -> RingKey:
-    seqnum, state, since, until, data = _elements(tlv, 5)[:5]
+    seqnum, state, since, until, data = _elements(tlv, _KEY_ELEMENTS)[:_KEY_ELEMENTS]
     return RingKey(
         _scalar(int, seqnum),
         _scalar(int, state),
-        _time_ns(since),
-        _time_ns(until),
+        time_ns_of(since),
+        time_ns_of(until),
         tuple(_parsed_data(item) for item in _elements(data, 0, _SET)),
         asn1.encode_der(tlv),
     )
@@ -201,25 +210,32 @@ def _parsed_data(tlv: asn1.TLV) -> KeyData:
     return KeyData(_scalar(int, kind), *found)
 
 
+def _resealed_data(tlv: asn1.TLV, reseal: Callable[[KeyData], KeyData]) -> asn1.TLV:
+    old = _parsed_data(tlv)
+    known = 1 + sum(part is not None for part in (old.public, old.private, old.symmetric))
+    new = _elements(_tlv(asn1.encode_der(_encoded_data(reseal(old)))), known)
+    return _sequence([*new, *_elements(tlv, known)[known:]])
+
+
 def _parsed_signature(tlv: asn1.TLV) -> Signature:
     algorithm, value = _elements(tlv, 2)[:2]
     return Signature(_scalar(ObjectIdentifier, algorithm).dotted_string, _scalar(bytes, value))
 
 
 def _encoded_key(key: RingKey) -> bytes:
-    data = [
-        _Data(format=item.format, public=item.public, private=item.private, symmetric=item.symmetric)
-        for item in key.data
-    ]
     return asn1.encode_der(
         _Key(
             seqnum=key.seqnum,
             state=key.state,
-            since=_utc_time(key.since_ns),
-            until=_utc_time(key.until_ns),
-            data=asn1.SetOf(data),
+            since=utc_time(key.since_ns),
+            until=utc_time(key.until_ns),
+            data=asn1.SetOf([_encoded_data(item) for item in key.data]),
         )
     )
+
+
+def _encoded_data(item: KeyData) -> _Data:
+    return _Data(format=item.format, public=item.public, private=item.private, symmetric=item.symmetric)
 
 
 def _elements(tlv: asn1.TLV, at_least: int, tag: bytes = _SEQUENCE) -> list[asn1.TLV]:
@@ -242,37 +258,16 @@ def _scalar(kind: type[_Scalar], tlv: asn1.TLV) -> _Scalar:
     return found
 
 
+def _sequence(items: list[asn1.TLV]) -> asn1.TLV:
+    return _tlv(_inside(asn1.encode_der(_Many(items=items))))
+
+
 def _inside(der: bytes) -> bytes:
     return asn1.encode_der(asn1.decode_der(_One, der).item)
 
 
 def _tlv(der: bytes) -> asn1.TLV:
     return asn1.decode_der(asn1.TLV, der)
-
-
-def _time_ns(tlv: asn1.TLV) -> int:
-    """The moment that a UTCTime or a GeneralizedTime names.
-
-    Raises:
-        ValueError: it is none, or not written as Go writes it.
-    """
-    pattern = _TIMES.get(tlv.tag_bytes)
-    match = None if pattern is None else pattern.fullmatch(bytes(tlv.data))
-    if match is None:
-        raise ValueError("a time is none")
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    if tlv.tag_bytes == _UTC_TIME:
-        year += 1900 if year > _LAST_YEAR % 100 else 2000
-    offset = timedelta(hours=int(match["hours"] or 0), minutes=int(match["minutes"] or 0))
-    if match["sign"] is not None and not offset:
-        raise ValueError("a time has an offset of zero, which is written Z")
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
-    seconds = (moment + offset if match["sign"] == b"-" else moment - offset) // timedelta(seconds=1)
-    return seconds * NANOSECONDS
-
-
-def _utc_time(time_ns: int) -> asn1.UTCTime:
-    return asn1.UTCTime(_EPOCH + timedelta(seconds=clamped_ns(time_ns) // NANOSECONDS))
 
 
 def _malformed(exc: ValueError) -> RingInvalid:

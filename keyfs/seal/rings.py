@@ -1,9 +1,10 @@
 """Key rings as files: parsed when their signature holds, and signed when they are written."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from keyfs.core.rings import Ring
+from keyfs.core.rings import NO_BYTES, Ring
 from keyfs.errors import MasterKeyUnavailable, RingInvalid
 from keyfs.seal.ring_der import (
     RING_TYPE,
@@ -13,6 +14,7 @@ from keyfs.seal.ring_der import (
     encode_ring,
     parse_container,
     parse_ring,
+    payload_with,
 )
 from keyfs.seal.signature import RING_CONTEXT, Signer, verify
 
@@ -53,9 +55,18 @@ class SignedRings:
         Raises:
             MasterKeyUnavailable: there is no key to sign with.
         """
-        signer = self._demanded()[0]
-        payload = encode_payload(RING_TYPE, now_ns, encode_ring(ring))
-        return encode_container(payload, (signer.sign(_context(path), payload),))
+        return self._signed(path, encode_payload(RING_TYPE, now_ns, encode_ring(ring)))
+
+    def seal_again(self, path: str, ring: Ring) -> bytes:
+        """As `seal`, of a ring that was read: in its file all else stays, when it was changed last, too.
+
+        Raises:
+            MasterKeyUnavailable: there is no key to sign with.
+        """
+        return self._signed(path, payload_with(parse_container(ring.file).payload, encode_ring(ring)))
+
+    def _signed(self, path: str, payload: bytes) -> bytes:
+        return encode_container(payload, (self._demanded()[0].sign(_context(path), payload),))
 
     def _demanded(self) -> Sequence[Signer]:
         if self._signers is None:
@@ -63,6 +74,8 @@ class SignedRings:
         return self._signers()
 
     def _parsed(self, path: str, data: bytes, signers: Sequence[Signer]) -> Ring:
+        if not data:
+            raise RingInvalid(NO_BYTES)
         container = parse_container(data)
         if signers:
             verify(signers, _context(path), container.payload, container.signatures)
@@ -71,7 +84,7 @@ class SignedRings:
                 f"it is of type {container.type} and version {container.version}, where key rings are of "
                 f"type {RING_TYPE} and version {VERSION}"
             )
-        return parse_ring(container.data)
+        return replace(parse_ring(container.data), file=data)
 
 
 def _context(path: str) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from keyfs.core.rings import NO_SIGNATURE, WRONG_SIGNATURE
 from keyfs.core.secret import Secret
 from keyfs.custody import held
 from keyfs.errors import RingInvalid
@@ -54,6 +55,6 @@ def verify(
         RingInvalid: none has; or there is no signature of a known kind.
     """
     if not any(item.algorithm == ALGORITHM for item in signatures):
-        raise RingInvalid("it has no signature")
+        raise RingInvalid(NO_SIGNATURE)
     if not any(signer.verifies(context, payload, signatures) for signer in signers):
-        raise RingInvalid("its signature is wrong: it was changed, moved here, or signed under another key")
+        raise RingInvalid(f"{WRONG_SIGNATURE}: it was changed, moved here, or signed under another key")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from keyfs.errors import InvalidName, KeyfsError
+from keyfs.store.watching import Watch
 
 DEPTH_LIMIT: Final = 3
 """How many parts a name can have; directories below that hold no blobs."""
@@ -76,39 +77,6 @@ class Page:
 
 Pages = Generator[Page, None, None]
 """What comes to a whole listing. Whoever does not read to the end has to close it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What happened since the last look. *lost* means events were dropped: list everything again."""
-
-    names: frozenset[str]  # of blobs; and `STATES_CHANGED`
-    lost: bool
-
-
-class Watch(Protocol):
-    """Tells of changes made by anyone, this process included."""
-
-    waits: bool  # whether `take` has every change that was complete before it was called
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether changes would be heard of now."""
-
-    def fileno(self) -> int:
-        """A descriptor that becomes readable when there is something to take."""
-
-    def pending(self) -> bool:
-        """Whether `take` would have something to tell. Never blocks."""
-
-    def take(self) -> Changes:
-        """All changes that arrived before this call. Never blocks."""
-
-    def renew(self) -> None:
-        """Watch everything again, as after lost events. What can be watched by now is; the rest is not."""
-
-    def close(self) -> None:
-        """Stop watching. Safe to call twice."""
 
 
 class Channel(Protocol):
@@ -234,8 +202,8 @@ class Store(Protocol):
             ReadOnly: the medium cannot be written.
         """
 
-    def set_aside(self, name: str) -> None:
-        """Move a blob out of the store to a place beside it, where no tool looks. Lock held."""
+    def set_aside(self, name: str) -> str:
+        """Move a blob out of the store, to where no tool looks; returns the place beside it. Lock held."""
 
     def read_beside(self, name: str) -> bytes | None:
         """What `write_beside` and `append_beside` left under *name*, None for nothing.
@@ -244,14 +212,16 @@ class Store(Protocol):
             InvalidName: see `beside_name`.
         """
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """Keep *data* beside the store, where no tool takes it for a key; durable, and never seen in part.
 
-        Needs no lock. Of what keyfs puts there for itself nothing is needed to read a key; of what somebody
-        had put there (a wrapped master key) all may be.
+        Needs no lock; *is_locked*: the caller holds that of the whole store, and it is only written if so.
+        Of what keyfs puts there for itself nothing is needed to read a key; of what somebody had put there
+        (a wrapped master key) all may be.
 
         Raises:
             InvalidName: see `beside_name`.
+            StoreBusy: the lock ended meanwhile.
             StoreFull, ReadOnly: it cannot be written there.
         """
 
@@ -268,6 +238,15 @@ class Store(Protocol):
             StoreBusy: another writer held it for longer than the driver waits.
             ReadOnly: the place beside the store, where the lock lives, cannot be written.
         """
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """The locks that never end by themselves, although all that are taken do; *names* are others' locks.
+
+        On a medium where the system ends a lock with whoever holds it there are none.
+        """
+
+    def break_lock(self, lock: str) -> bool:
+        """Remove one of `stuck_locks`; False if it is none any more, or cannot be removed safely."""
 
     def watch(self) -> Watch:
         """Start watching the top of the store."""

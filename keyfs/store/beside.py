@@ -83,8 +83,8 @@ class Beside:
                 with suppress(KeyfsError):  # the next writer tries again, and hears of it
                     self._clear_staging()
 
-    def set_aside(self, path: Path, name: str, step: Callable[[str], None]) -> None:
-        """Move *path* out of the store, keeping its bytes: to `set-aside/TIME/NAME`.
+    def set_aside(self, path: Path, name: str, step: Callable[[str], None]) -> str:
+        """Move *path* out of the store, keeping its bytes: to `set-aside/TIME/NAME`; returns where.
 
         Raises:
             OSError: as mkdir(2) and rename(2).
@@ -99,6 +99,7 @@ class Beside:
             if exc.errno != errno.EXDEV:
                 raise
             move_copy(path, target, self._owner)
+        return str(target)
 
     def read(self, name: str) -> bytes | None:
         """See `Store.read_beside`."""

@@ -34,14 +34,14 @@ from keyfs.store.files import (
     sync_directory,
     write_new,
 )
-from keyfs.store.foreign_lock import HeldFile, file_lock
+from keyfs.store.foreign_lock import EndsLocks, HeldFile, file_lock
 from keyfs.store.inotify import DirectoryWatch
 from keyfs.store.os_errors import attempt, translated
 from keyfs.store.rewriting import rewrite
 from keyfs.store.roots import checked_directory, checked_root
 
 
-class DirectoryStore:
+class DirectoryStore(EndsLocks):
     """Blobs in a directory, or in two when public ones are kept apart.
 
     Args:
@@ -176,17 +176,17 @@ class DirectoryStore:
                 path.unlink(missing_ok=True)
                 sync_directory(path.parent)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`: into `D.keyfs/set-aside/`."""
         with self._medium(f"set {name} aside"):
-            self._beside.set_aside(self._path(name), name, self._step)
+            return self._beside.set_aside(self._path(name), name, self._step)
 
     def read_beside(self, name: str) -> bytes | None:
         """See `Store.read_beside`: of `D.keyfs/NAME`."""
         return self._beside.read(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
-        """See `Store.write_beside`."""
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
+        """See `Store.write_beside`; a lock of the kernel's does not end."""
         self._beside.write(beside_name(name), data)
 
     def append_beside(self, name: str, line: bytes) -> None:

@@ -5,6 +5,7 @@ A driver packs what it found without making a `BlobStat` of it. Equal facts are 
 
 import json
 import struct
+from hashlib import sha256
 from typing import Final
 
 from keyfs.store.base import BlobStat, Listing, Page, Pages
@@ -60,6 +61,11 @@ def unpack(facts: bytes) -> BlobStat:
         mtime_ns, known = None, facts[_HEAD.size :]
     identity = known.hex() if flags & _HEX else known.decode("utf-8", "surrogatepass")
     return BlobStat(size, mtime_ns, mode, identity)
+
+
+def identity_of_bytes(data: bytes) -> str:
+    """The identity of a blob on a medium where that follows from its bytes alone."""
+    return sha256(data).hexdigest()[: 2 * DIGEST_SIZE]
 
 
 def whole(pages: Pages) -> Listing:

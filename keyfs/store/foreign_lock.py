@@ -20,6 +20,18 @@ PAUSE_S: Final = 0.005
 MODE: Final = 0o644
 
 
+class EndsLocks:
+    """A medium on which the system ends every lock together with whoever holds it."""
+
+    def stuck_locks(self, *_names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: there are none."""
+        return ()
+
+    def break_lock(self, _lock: str) -> bool:
+        """See `Store.break_lock`."""
+        return False
+
+
 class HeldFile:
     """A lock of the kernel's, which lasts until it is let go of."""
 

@@ -15,8 +15,9 @@ from typing import Final
 from inotify_simple import INotify, flags, parse_events
 
 from keyfs.logs import event
-from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Changes
+from keyfs.store.base import STATES_BESIDE, STATES_CHANGED
 from keyfs.store.os_errors import translated
+from keyfs.store.watching import Changes
 
 # While a directory cannot be watched, everything is listed again this often: late, but never wrong for good,
 # and a large store is not listed for each request.

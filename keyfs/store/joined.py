@@ -10,19 +10,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from typing import Final, Protocol, TypeVar
 
 from keyfs.errors import KeyfsError, KeyNotFound
-from keyfs.store.base import (
-    ANNEX,
-    Blob,
-    BlobStat,
-    Changes,
-    Listing,
-    Page,
-    Pages,
-    Replacement,
-    Store,
-    Watch,
-)
+from keyfs.store.base import ANNEX, Blob, BlobStat, Listing, Page, Pages, Replacement, Store
 from keyfs.store.facts import whole
+from keyfs.store.watching import Changes, Watch
 
 _NOTHING: Final = Changes(frozenset(), lost=False)
 _Value = TypeVar("_Value")
@@ -153,15 +143,23 @@ class JoinedStore:
         if annex is not None:
             annex.delete(there)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`."""
         if not name.startswith(ANNEX):
-            self._main.set_aside(name)
-            return
+            return self._main.set_aside(name)
         annex = self._annex.find()
         if annex is None:
             raise KeyNotFound(f"there is no {name}")
-        annex.set_aside(name.removeprefix(ANNEX))
+        return annex.set_aside(name.removeprefix(ANNEX))
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: those of both."""
+        annex = self._annex.find()
+        return self._main.stuck_locks(*names) + (() if annex is None else annex.stuck_locks())
+
+    def break_lock(self, lock: str) -> bool:
+        """See `Store.break_lock`; both lie on one medium."""
+        return self._main.break_lock(lock)
 
     def lock(self, name: str = "") -> AbstractContextManager[None]:
         """See `Store.lock`: of the part where *name* lies, or of both."""

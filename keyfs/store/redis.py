@@ -33,7 +33,7 @@ from keyfs.store.redis_channel import RedisChannel
 from keyfs.store.redis_client import Client, Connector, close, is_cluster, translated
 from keyfs.store.redis_foreign_lock import HeldKey, key_lock
 from keyfs.store.redis_listing import PAGE_KEYS, Values, scanned, value_pages
-from keyfs.store.redis_lock import RedisLock
+from keyfs.store.redis_lock import RedisLock, lasting, remove_lasting
 from keyfs.store.redis_rotation import Rotation, Switch
 from keyfs.store.redis_swap import fetch_each, swap
 from keyfs.store.redis_uri import RedisPlace
@@ -79,7 +79,7 @@ class RedisStore:
                 raise
         self._lock = RedisLock(self._client, f"{place.prefix}.keyfs/lock")
         self._rotation = Rotation(self._client, self._lock, place.wait)
-        self._beside = RedisBeside(self._client, f"{place.prefix}.keyfs/", place.wait)
+        self._beside = RedisBeside(self._client, self._lock, f"{place.prefix}.keyfs/", place.wait)
 
     def now_ns(self) -> int:
         """See `Store.now_ns`: one server's clock, so that stamps of several hosts are in order."""
@@ -184,10 +184,11 @@ class RedisStore:
         """See `Store.delete`."""
         keys = [self._key(name) for name in names]
         with translated("delete from the key store"):
+            self._lock.renew()  # or notice that it is not ours any more
             for key in keys:
                 self._client.delete(key)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`: to `PREFIX.keyfs/set-aside/`."""
         key = self._key(name)
         target = os.fsencode(
@@ -198,20 +199,21 @@ class RedisStore:
                 raise KeyNotFound(f"there is no {name}")
             if not self._is_cluster:
                 self._client.renamenx(key, target)
-                return
+                return os.fsdecode(target)
             value = self._client.get(key)
             self._client.set(target, value)
             swap(self._client, {key: value}, {key: None})
+            return os.fsdecode(target)
 
     def read_beside(self, name: str) -> bytes | None:
         """See `Store.read_beside`: of `PREFIX.keyfs/NAME`."""
         with translated(f"read {name} beside the key store"):
             return self._beside.read(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
         with translated(f"write {name} beside the key store"):
-            self._beside.write(beside_name(name), data)
+            self._beside.write(beside_name(name), data, is_locked=is_locked)
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""
@@ -221,6 +223,16 @@ class RedisStore:
     def lock(self, name: str = "") -> AbstractContextManager[None]:
         """See `Store.lock`. A store has one part."""
         return self._lock.hold()
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: those keys without an end."""
+        with translated("look at locks"):
+            return lasting(self._client, [self._lock.key, *map(self._key, names)])
+
+    def break_lock(self, lock: str) -> bool:
+        """See `Store.break_lock`. One that is no string is nobody's lock, and stays."""
+        with translated(f"remove {lock}"):
+            return remove_lasting(self._client, lock.encode())
 
     def foreign_lock(self, name: str) -> AbstractContextManager[HeldKey]:
         """See `keyfs.store.ring_changes.RingMedium.foreign_lock`: that key, as Acra sets it."""

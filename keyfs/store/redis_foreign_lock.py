@@ -15,7 +15,7 @@ from keyfs.store.redis_client import FAILURES, Client, translated
 from keyfs.store.redis_swap import swap
 
 VALUE: Final = b"locked"
-LIFE_S: Final = 10
+LIFE_MS: Final = 10_000
 WAIT_S: Final = 4.0
 PAUSE_S: Final = 0.01
 SPARE_S: Final = 2.0  # more than a write takes, or waits for its answer
@@ -46,11 +46,12 @@ class HeldKey:
 
     def _is_ours(self) -> bool:
         before_s = time.monotonic()
-        if before_s - self._asked_s > LIFE_S - SPARE_S:
+        life_s = LIFE_MS / 1000
+        if before_s - self._asked_s > life_s - SPARE_S:
             return False
         left_s = int(self._client.pttl(self._key)) / 1000
-        least_s = LIFE_S - (time.monotonic() - self._asked_s) - SLACK_S
-        return least_s <= left_s <= LIFE_S - (before_s - self._taken_s) + SLACK_S
+        least_s = life_s - (time.monotonic() - self._asked_s) - SLACK_S
+        return least_s <= left_s <= life_s - (before_s - self._taken_s) + SLACK_S
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def key_lock(client: Client, key: bytes, wait_s: float = WAIT_S) -> Iterator[Hel
     while True:
         asked_s = time.monotonic()
         with translated("take the lock that Acra knows"):
-            is_taken = client.set(key, VALUE, nx=True, ex=LIFE_S)
+            is_taken = client.set(key, VALUE, nx=True, px=LIFE_MS)
         if is_taken:
             break
         if time.monotonic() > give_up_at:

@@ -4,19 +4,20 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from keyfs.errors import KeyfsError, StoreBusy
 from keyfs.store.redis_client import FAILURES, Client, borrowed, is_cluster, translated
-from keyfs.store.redis_swap import Command, ask, swap
+from keyfs.store.redis_swap import Command, Values, ask, change, swap
 
 # A rotation takes milliseconds. Every write renews the lock, and fails if the lock has ended meanwhile; so
 # this can be shorter than the others wait: a writer that dies delays them, no more.
 LIFE_MS: Final = 3000
 WAIT_S: Final = 4.0
 PAUSE_S: Final = 0.01
+NO_END: Final = -1  # what PTTL says of a key that lasts
 
 
 class RedisLock:
@@ -114,3 +115,22 @@ class RedisLock:
 
     def _busy(self) -> StoreBusy:
         return StoreBusy(f"another writer holds {self.key.decode()} for more than {WAIT_S:.0f} s: retry")
+
+
+def lasting(client: Client, keys: Sequence[bytes]) -> tuple[str, ...]:
+    """Which of these locks will never end, because whoever set them set no end."""
+    return tuple(key.decode() for key in keys if client.pttl(key) == NO_END)
+
+
+def remove_lasting(client: Client, key: bytes) -> bool:
+    """Remove a lock that will never end; whether it still was one. What is no string is nobody's lock.
+
+    Raises:
+        redis.RedisError, OSError, StoreUnavailable: as `change`.
+    """
+
+    def decide(now: Values) -> Values | None:
+        """Once the key is watched: who takes the lock from here on keeps it."""
+        return {key: None} if now[key] is not None and client.pttl(key) == NO_END else None
+
+    return client.type(key) == b"string" and change(client, [key], decide)

@@ -11,7 +11,7 @@ from typing import Final
 
 from keyfs.errors import MaterialCorrupt
 from keyfs.store.base import Blob, BlobStat
-from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest
+from keyfs.store.facts import identity_of_bytes, pack, pack_digest
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 MODE: Final = 0o600  # Redis has no permission bits; Acra pretends these, too
@@ -44,7 +44,7 @@ def packed(value: bytes, *, is_plain: bool) -> bytes:
 
 def plain(data: bytes) -> Blob:
     """The blob in a value that Acra does not encode."""
-    return Blob(data, BlobStat(len(data), None, MODE, sha256(data).hexdigest()[: 2 * DIGEST_SIZE]))
+    return Blob(data, BlobStat(len(data), None, MODE, identity_of_bytes(data)))
 
 
 def undecodable(value: bytes) -> BlobStat:

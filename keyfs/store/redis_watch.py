@@ -21,8 +21,9 @@ from typing import Any, Final
 from redis import exceptions as failure
 
 from keyfs.logs import event
-from keyfs.store.base import STATES_CHANGED, Changes, parts_are_safe
+from keyfs.store.base import STATES_CHANGED, parts_are_safe
 from keyfs.store.redis_client import ANSWER_WITHIN_S, FAILURES, disconnect
+from keyfs.store.watching import Changes
 
 QUIET_S: Final = 1.0  # after this long without a word the server is asked whether it is there
 PAUSE_S: Final = (0.05, 2.0)  # between attempts to connect again: first and longest

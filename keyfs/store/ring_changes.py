@@ -109,7 +109,14 @@ class RingChanges:
             self._change(ring_name, edit, makes=True)
 
     def rewrite(self, names: Sequence[str], expected: bytes, data: bytes) -> bool:
-        """See `Store.rewrite`: number, dates and state stay. All of *names* lie in one ring."""
+        """See `Store.rewrite`: number, dates and state stay. *names* are halves in one ring, or the ring.
+
+        Raises:
+            RingInvalid: a ring does not verify, the old one or the new one.
+            As `Store.rewrite`.
+        """
+        if len(names) == 1 and is_ring_name(names[0]):
+            return self._swap(names[0], expected, data)
         [ring_name] = {_part(name)[0] for name in names}
         is_done = False
 
@@ -178,6 +185,21 @@ class RingChanges:
             held.demand()
             self._switch(Replacement(ring_name, data, RING_MODE, now_ns, None), old)
             self._clear(path)
+
+    def _swap(self, ring_name: str, expected: bytes, data: bytes) -> bool:
+        """Let a whole ring be what somebody has made of it; whether it is."""
+        path = ring_path(ring_name)
+        self._codec.open(path, data)
+        with self._locked() as held:
+            held.demand()
+            old = self._read(ring_name)
+            if old is None or old.data not in (expected, data):
+                return False
+            self._codec.open(path, old.data)  # what does not verify is never overwritten
+            held.demand()
+            is_done = self._medium.rewrite([ring_name], old.data, data)
+            self._clear(path)
+            return is_done
 
     def _switch(self, item: Replacement, old: Blob | None) -> None:
         """Where the medium keeps no time that would have to be new, only if the old ring is still there."""

@@ -1,9 +1,10 @@
 """A store in which every half of every version in a key ring is a blob, on a store where rings are blobs.
 
-A ring, `R.keyring`, shows as `R.keyring#1`, `R.keyring.pub#1` and so on, and as itself, with its table of
-contents in its facts; a version that was destroyed is in the table alone. A blob's bytes and identity follow
-from the one element of the ring that it is: other versions may come and go. Nothing that does not verify is
-read, and nothing is left out of a listing in silence: what cannot be shown is a stray, with the reason.
+A ring, `R.keyring`, shows as `R.keyring#1`, `R.keyring.pub#1` and so on, and as itself: the signed file, with
+its table of contents in its facts; a version that was destroyed is in the table alone. A half's bytes and
+identity follow from the one element of the ring that it is: other versions may come and go. Nothing that does
+not verify is read, and nothing is left out of a listing in silence: what cannot be shown is a stray, with the
+reason.
 
 Reading takes no lock: a file is renamed, and a value set, in one step, and the signature tells the rest.
 """
@@ -25,10 +26,11 @@ from keyfs.core.rings import (
     rings_of,
 )
 from keyfs.errors import KeyfsError, KeyNotFound, OperationRefused, RingInvalid, StoreUnavailable
-from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Replacement, Watch
+from keyfs.store.base import Blob, BlobStat, Listing, Page, Pages, Replacement
 from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest, whole
 from keyfs.store.ring_changes import LOCK_NAME, RingChanges, RingCodec, RingMedium
 from keyfs.store.ring_withdrawal import Withdrawals
+from keyfs.store.watching import Watch
 
 OWN_NAMES: Final = frozenset({"version", LOCK_NAME})
 """What belongs to the format and is neither a key nor a stray."""
@@ -65,6 +67,7 @@ class RingStore:
         self.append_beside = medium.append_beside
         self.rewrite = self._changes.rewrite
         self.set_state = self._changes.set_state
+        self.break_lock = medium.break_lock
 
     def list_pages(self) -> Pages:
         """See `Store.list_pages`. Without a master key signatures are not checked here."""
@@ -164,7 +167,7 @@ class RingStore:
         self._changes.destroy(rings_of(name for name in asked if parse_whole_name(name) is None))
         self._withdrawals.withdraw(name for name in asked if parse_whole_name(name) is not None)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`: whole rings, or what is none.
 
         Raises:
@@ -172,12 +175,16 @@ class RingStore:
         """
         if parse_half_name(name) is not None:
             raise OperationRefused(f"{name} is a part of a key ring, and is not moved out of it")
-        self._medium.set_aside(name)
+        return self._medium.set_aside(name)
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`: Acra's is one of them."""
+        return self._medium.stuck_locks(LOCK_NAME, *names)
 
     @contextmanager
     def lock(self, name: str = "") -> Iterator[None]:
-        """See `Store.lock`. Whoever locks one ring excludes Acra too, until the end."""
-        ring_names = list(rings_of([name]))
+        """See `Store.lock`. Who locks one ring, or what is to be one, excludes Acra too, until the end."""
+        ring_names = list(rings_of([name.removesuffix(".new")]))
         with self._medium.lock(name):
             if not ring_names:
                 yield
@@ -261,12 +268,13 @@ def _packed(stat: BlobStat, digest: bytes) -> bytes:
 
 
 def _ring_stat(ring: Ring) -> BlobStat:
-    return BlobStat(0, None, PRIVATE_MODE, "", contents_note(ring))
+    digest = blake2b(ring.file, digest_size=DIGEST_SIZE).hexdigest()
+    return BlobStat(len(ring.file), None, PRIVATE_MODE, digest, contents_note(ring))
 
 
 def _blobs(ring_name: str, ring: Ring) -> dict[str, Blob]:
     stats = {name: stat for name, stat, _ in _halves(ring_name, ring)}
-    found = {ring_name: Blob(b"", _ring_stat(ring))}
+    found = {ring_name: Blob(ring.file, _ring_stat(ring))}
     for name, stat in stats.items():
         half = parse_half_name(name)
         key = None if half is None else ring.key(half[1])

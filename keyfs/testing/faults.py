@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from keyfs.errors import KeyfsError
-from keyfs.store.base import Blob, BlobStat, Channel, Listing, Pages, Replacement, Store, Watch
+from keyfs.store.base import Blob, BlobStat, Channel, Listing, Pages, Replacement, Store
 from keyfs.store.facts import whole
+from keyfs.store.watching import Watch
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -138,17 +139,25 @@ class FaultyStore:
         """See `Store.delete`."""
         self._pass("delete", lambda: self._store.delete(names))
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`."""
-        self._pass("set_aside", lambda: self._store.set_aside(name))
+        return self._pass("set_aside", lambda: self._store.set_aside(name))
+
+    def stuck_locks(self, *names: str) -> tuple[str, ...]:
+        """See `Store.stuck_locks`."""
+        return self._store.stuck_locks(*names)
+
+    def break_lock(self, lock: str) -> bool:
+        """See `Store.break_lock`."""
+        return self._store.break_lock(lock)
 
     def read_beside(self, name: str) -> bytes | None:
         """See `Store.read_beside`."""
         return self._pass("read_beside", lambda: self._store.read_beside(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
-        self._pass("write_beside", lambda: self._store.write_beside(name, data))
+        self._pass("write_beside", lambda: self._store.write_beside(name, data, is_locked=is_locked))
 
     def append_beside(self, name: str, line: bytes) -> None:
         """See `Store.append_beside`."""

@@ -4,7 +4,8 @@ import os
 import threading
 from itertools import count
 
-from keyfs.store.base import Blob, BlobStat, Changes
+from keyfs.store.base import Blob, BlobStat
+from keyfs.store.watching import Changes
 
 
 class Medium:

@@ -20,11 +20,11 @@ from keyfs.store.base import (
     parts_are_safe,
 )
 from keyfs.store.facts import pack, whole
-from keyfs.store.foreign_lock import HeldFile
+from keyfs.store.foreign_lock import EndsLocks, HeldFile
 from keyfs.testing.medium import Medium, MemoryWatch
 
 
-class MemoryStore:
+class MemoryStore(EndsLocks):
     """Blobs in a dict."""
 
     name_limit: int | None = None
@@ -126,17 +126,18 @@ class MemoryStore:
             with self._at(name):
                 self.medium.set(name, None)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> str:
         """See `Store.set_aside`: to `Medium.aside`."""
         with self._at(name):
             self.medium.aside.append(self.get(name))
             self.medium.set(name, None)
+            return f"memory:aside/{len(self.medium.aside)}"
 
     def read_beside(self, name: str) -> bytes | None:
         """See `Store.read_beside`."""
         return self.medium.beside.get(beside_name(name))
 
-    def write_beside(self, name: str, data: bytes) -> None:
+    def write_beside(self, name: str, data: bytes, *, is_locked: bool = False) -> None:
         """See `Store.write_beside`."""
         with self.medium.guard:
             self.medium.beside[beside_name(name)] = data

@@ -48,6 +48,7 @@ class Scenario:
     kills: int
     seed: int = 20261124
     lock_life_ms: int = 0  # of a dead writer's lock in Redis; as it is in real life when 0
+    layout: str = "v1"
 
     def key(self, name: str) -> str:
         """The URI of the master key `old` or `new`."""
@@ -118,8 +119,8 @@ def _fill(scenario: Scenario) -> Versions:
     for name in ("old", "new"):
         fd = os.open(scenario.place / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as file:
-            file.write(new_master_key("v1"))
-    app.init_store(scenario.uri, "v1")
+            file.write(new_master_key(scenario.layout))
+    app.init_store(scenario.uri, scenario.layout)
     keys, writer = app.open_keys(app.Access(scenario.uri, scenario.key("old")))
     with closing(keys):
         keys.load()

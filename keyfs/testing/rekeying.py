@@ -92,9 +92,11 @@ def void(_result: object) -> None:
 
 def _let_locks_end_after(life_ms: int) -> None:
     if life_ms:
-        from keyfs.store import redis_lock  # noqa: PLC0415 - a directory needs no Redis
+        from keyfs.store import redis_foreign_lock, redis_lock  # noqa: PLC0415 - a directory needs no Redis
 
         redis_lock.LIFE_MS = life_ms  # type: ignore[misc]  # a constant for everyone else
+        redis_foreign_lock.LIFE_MS = life_ms  # type: ignore[misc]  # as above
+        redis_foreign_lock.SPARE_S = life_ms / 10_000  # type: ignore[misc]  # as above
 
 
 def main(what: str, uri: str, master_keys: str, *rest: str) -> None:

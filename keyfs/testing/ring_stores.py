@@ -3,11 +3,14 @@
 from typing import Final
 
 from keyfs.broker.format_states import FormatStates
+from keyfs.broker.keystore import KeyStore
 from keyfs.core.rings import Ring, RingKey
 from keyfs.core.secret import Secret
 from keyfs.core.stamps import NANOSECONDS
 from keyfs.layout.v2 import LayoutV2
 from keyfs.layout.v2_names import is_pair
+from keyfs.seal.protection import CellProtection, Protections
+from keyfs.seal.pure import PureSealer
 from keyfs.seal.rings import SignedRings
 from keyfs.seal.signature import Signer
 from keyfs.store.ring_changes import RingMedium
@@ -46,6 +49,21 @@ def rings_on(medium: RingMedium) -> Keys:
     made = on_store(rings, layout=LayoutV2())
     made.keys.states.in_format = FormatStates(made.keys, rings)
     return made
+
+
+def rings_under(medium: RingMedium, *master_keys: bytes) -> KeyStore:
+    """The key store of layout v2 on *medium*, listed. From each of *master_keys* follows a signature key.
+
+    The first ones seal and sign, all of them open and verify.
+    """
+    members = [
+        CellProtection(PureSealer(Secret(key)), Signer(Secret(key[::-1] + b"s"))) for key in master_keys
+    ]
+    protection = Protections(members)
+    store = RingStore(medium, SignedRings(protection.signers), is_pair)
+    keys = KeyStore(store, LayoutV2(), protection)
+    keys.load()
+    return keys
 
 
 def ring_key(seqnum: int, state: int = 1) -> RingKey:

@@ -21,6 +21,7 @@ from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.pure import PureSealer
 from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Store
 from keyfs.testing.builders import MASTER_KEY, STORAGE, STORAGE_SYM, Keys, on_store
+from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.waiting import wait_until
@@ -113,6 +114,23 @@ class StateContract:
         keys.keys.reload()
         assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
         assert state_of(keys, STORAGE, CURRENT) is KeyState.SUSPENDED
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_change_of_the_master_key_that_dies_loses_no_state(self, keys: Keys, when: str) -> None:
+        """Neither before a blob is switched nor after; also not that of a version that never retired."""
+        StateWriter(keys.keys).set(STORAGE_SYM, CURRENT, KeyState.COMPROMISED)
+        for call in (1, 2 if when == "before" else 1):
+            getattr(keys.store, when)("rewrite", failing(KeyNotFound("died")), call)
+            with pytest.raises(KeyNotFound, match="died"):
+                reseal(keys.keys)
+            keys.store.mend()
+            keys.keys.reload()
+            assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
+        reseal(keys.keys)
+        keys.keys.reload()
+        keys.writer.rotate(STORAGE_SYM)
+        states = [state_of(keys, STORAGE_SYM, version) for version in keys.versions(STORAGE_SYM)]
+        assert states == [KeyState.COMPROMISED, KeyState.ACTIVE]
 
     def test_two_hosts_that_speak_at_once_are_both_heard(self, keys: Keys, tmp_path: Path) -> None:
         """No change is written over by another one."""

@@ -22,7 +22,16 @@ from keyfs.store.base import Listing, Replacement, Store
 from keyfs.testing.listing_contract import ListingContract
 from keyfs.testing.name_contract import NameContract
 from keyfs.testing.rewrite_contract import RewriteContract
-from keyfs.testing.store_steps import MTIME_NS, contents, delete, put, rewrite, set_aside, while_writing
+from keyfs.testing.store_steps import (
+    MTIME_NS,
+    contents,
+    delete,
+    put,
+    put_locked,
+    rewrite,
+    set_aside,
+    while_writing,
+)
 from keyfs.testing.watch_contract import WatchContract
 
 
@@ -187,14 +196,22 @@ class StoreContract(ListingContract, NameContract, RewriteContract, WatchContrac
             assert set(store.list_all().blobs) == {"key", "key.old/2"}
 
     def test_what_is_set_aside_is_not_listed(self, store: Store) -> None:
-        """Also when something of the same name was set aside before."""
+        """Also when something of the same name was set aside before; each time it is said where."""
         for name in ("key", "key.old/1", "key.pub"):
             put(store, name, b"0")
         for name in ("key", "key.old/1", "key.pub"):
-            set_aside(store, name)
+            place = set_aside(store, name)
             put(store, name, b"1")
-            set_aside(store, name)
+            assert place
+            assert set_aside(store, name) != place
         assert store.list_all() == Listing({}, {})
+
+    def test_no_lock_that_is_held_is_a_stuck_one(self, store: Store) -> None:
+        """Nor is it broken."""
+        with store.lock():
+            assert store.stuck_locks("others") == ()
+            put_locked(store, "key", b"0")
+        assert store.get("key").data == b"0"
 
     # --- the lock ---
 

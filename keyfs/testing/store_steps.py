@@ -13,7 +13,12 @@ MTIME_NS: Final = 1_790_000_000_123_456_789
 def put(store: Store, name: str, data: bytes, archive: str | None = None, mode: int = 0o600) -> None:
     """Make *data* the blob *name*, as a writer does."""
     with store.lock():
-        store.supersede([Replacement(name, data, mode, MTIME_NS, archive)])
+        put_locked(store, name, data, archive, mode)
+
+
+def put_locked(store: Store, name: str, data: bytes, archive: str | None = None, mode: int = 0o600) -> None:
+    """As `put`, with the lock held."""
+    store.supersede([Replacement(name, data, mode, MTIME_NS, archive)])
 
 
 def delete(store: Store, *names: str) -> None:
@@ -22,10 +27,10 @@ def delete(store: Store, *names: str) -> None:
         store.delete(names)
 
 
-def set_aside(store: Store, name: str) -> None:
-    """Move a blob out of the store, as a repair does."""
+def set_aside(store: Store, name: str) -> str:
+    """Move a blob out of the store, as a repair does; returns where."""
     with store.lock():
-        store.set_aside(name)
+        return store.set_aside(name)
 
 
 def rewrite(store: Store, name: str, expected: bytes, data: bytes, *others: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from keyfs.store.base import Changes, Store, Watch
+from keyfs.store.base import Store
+from keyfs.store.watching import Changes, Watch
 from keyfs.testing.store_steps import delete, put, rewrite, set_aside
 
 ARRIVAL_S: Final = 10.0

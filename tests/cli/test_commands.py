@@ -229,7 +229,7 @@ def test_check_names_what_is_wrong(store: LiveStore) -> None:
     assert ran.err == "2 keys, 2 blobs: 1 faults\n"
     assert ran.out.decode().split("\t")[:3] == ["fault", "unreadable", "storage-sym/alice/current"]
     [finding] = json.loads(keyfs("check", "--json", environment=store.environment).out)["findings"]
-    assert list(finding) == ["code", "where", "message", "is_note", "is_repaired"]
+    assert list(finding) == ["code", "where", "message", "is_note", "is_repaired", "set_aside", "repair"]
 
 
 def test_doctor_has_a_finding_and_a_remedy_for_each_part() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keyfs.broker.findings import KINDS
 from keyfs.cli.exitcodes import BUG, EXIT_CODES, FINDINGS, INTERRUPTED, OK, USAGE
 from keyfs.cli.main import exit_code
 from keyfs.config import FileSettings, load
@@ -125,6 +126,16 @@ def test_the_table_of_presets_is_that_of_the_code() -> None:
     assert {name: row[:2] for name, row in documented.items()} == {
         name: [preset.owner or "the mount's", f"{preset.mode:04o}"] for name, preset in PRESETS.items()
     }
+
+
+def test_the_table_of_findings_is_that_of_the_code() -> None:
+    documented = re.search(
+        r"^\| code \| what it is \| what a repair does \|\n\|[- |]+\n((?:\|.*\n)+)", README, re.MULTILINE
+    )
+    assert documented is not None
+    assert documented[1].splitlines() == [
+        f"| `{code}` | {kind.meaning} | {kind.repair} |" for code, kind in KINDS.items()
+    ]
 
 
 def test_the_table_of_attributes_is_that_of_the_code() -> None:

@@ -1,25 +1,48 @@
 """The archive beside a key store, on every medium: nothing leaves the store without it, all comes back."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keyfs import app
 from keyfs.broker.archive import archive, archived, purge, restore
-from keyfs.core.archived import NAME
-from keyfs.errors import KeyExists, KeyNotFound, MaterialCorrupt, StoreFull
+from keyfs.broker.archive_resealing import reseal_archive
+from keyfs.broker.keystore import KeyStore
+from keyfs.broker.rekey import RekeyReport, rekey
+from keyfs.broker.resealing import Resealer
+from keyfs.broker.writer import RingWriter
+from keyfs.core.archived import NAME, as_lines
+from keyfs.core.names import Half
+from keyfs.core.secret import Secret
+from keyfs.errors import (
+    KeyExists,
+    KeyNotFound,
+    MaterialCorrupt,
+    OperationRefused,
+    StoreBusy,
+    StoreFull,
+    UnsealFailed,
+)
 from keyfs.layout.base import KeyRing, KeyVersion
+from keyfs.seal.protection import CellProtection, Protections
+from keyfs.seal.pure import PureSealer
 from keyfs.store.ring_changes import RingMedium
-from keyfs.testing.builders import AUDIT_LOG, EVERY_REF, STORAGE, Keys, on_store
+from keyfs.testing.builders import AUDIT_LOG, EVERY_REF, MASTER_KEY, STORAGE, STORAGE_SYM, Keys, on_store
 from keyfs.testing.faults import failing
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
-from keyfs.testing.ring_stores import rings_on
+from keyfs.testing.ring_stores import rings_on, rings_under
 
 PLACES = [f"{medium}-{layout}" for medium in ("memory", "directory", "redis") for layout in ("v1", "v2")]
+OTHER_KEY = bytes(range(7, 39))
+on_v1 = pytest.mark.parametrize(
+    "keys", PLACES[::2], indirect=True
+)  # rings are signed, too: see the last test
 
 
 def everything(ring: KeyRing) -> tuple[KeyVersion, ...]:
@@ -143,3 +166,122 @@ def test_a_damaged_archive_is_told_and_nothing_is_taken_out_of_the_store(keys: K
     with pytest.raises(MaterialCorrupt, match=r"line 3 of archive\.jsonl beside the key store is damaged"):
         archive(keys.keys, STORAGE, everything)
     assert keys.values(STORAGE) == values
+
+
+def under_another_key(keys: Keys) -> RekeyReport:
+    """The report of a change of the master key; the key store has both from then on."""
+    new, old = (CellProtection(PureSealer(Secret(key))) for key in (OTHER_KEY, MASTER_KEY))
+    keys.keys.protection = Protections([new, old])
+    report = RekeyReport()
+    rekey(keys.keys, new, report)
+    return report
+
+
+@on_v1
+def test_another_master_key_is_one_for_the_archive_too(keys: Keys) -> None:
+    values = {ref: keys.values(ref) for ref in EVERY_REF}
+    labels = [f"{ref}/{archive(keys.keys, ref, everything)[0].id}" for ref in EVERY_REF]
+    before = archived(keys.keys)
+    report = under_another_key(keys)
+    assert (report.rewrapped, report.failed) == (3 * len(EVERY_REF), {})
+    after = archived(keys.keys)
+    assert [replace(one, blobs=()) for one in after.values()] == [
+        replace(one, blobs=()) for one in before.values()
+    ]
+    for label in list(after):
+        restore(keys.keys, label)
+    assert len(labels) == len(EVERY_REF)
+    anew = on_store(keys.store, sealer=PureSealer(Secret(OTHER_KEY)))
+    assert {ref: anew.values(ref) for ref in EVERY_REF} == values
+    assert under_another_key(keys).rewrapped == 0
+
+
+@on_v1
+def test_what_in_the_archive_cannot_be_sealed_anew_is_named_and_stays(keys: Keys) -> None:
+    archive(keys.keys, AUDIT_LOG, everything)
+    first, second = archived(keys.keys).values()
+    spoiled = replace(first, blobs=(replace(first.blobs[0], data=b"x" * 76),))
+    strange = replace(first, version="1", blobs=(replace(first.blobs[0], name="README"),))
+    keys.store.write_beside(NAME, as_lines([spoiled, second, strange]))
+    report = under_another_key(keys)
+    assert {name: type(exc) for name, exc in report.failed.items()} == {
+        f"{spoiled.label} in the archive": UnsealFailed,
+        f"{strange.label} in the archive": OperationRefused,
+    }
+    after = list(archived(keys.keys).values())
+    assert after[::2] == [spoiled, strange]
+    assert after[1] != second
+
+
+@on_v1
+def test_a_damaged_archive_keeps_no_key_from_being_sealed_anew(keys: Keys) -> None:
+    keys.store.write_beside(NAME, b"{")
+    report = under_another_key(keys)
+    assert {name: type(exc) for name, exc in report.failed.items()} == {NAME: MaterialCorrupt}
+    assert keys.store.read_beside(NAME) == b"{"
+
+
+@on_v1
+def test_what_somebody_archives_meanwhile_is_not_written_over(keys: Keys) -> None:
+    archive(keys.keys, AUDIT_LOG, everything)
+    [first, second] = archived(keys.keys)
+    text = keys.store.read_beside(NAME) or b""
+    one, other = text.splitlines()
+    keys.store.write_beside(NAME, one + b"\n")
+    keys.store.after("read_beside", lambda: keys.store.append_beside(NAME, other))
+    keys.keys.protection = Protections(
+        [CellProtection(PureSealer(Secret(key))) for key in (OTHER_KEY, MASTER_KEY)]
+    )
+    report = reseal_archive(keys.keys, Resealer(keys.keys.protection.members[0], keys.keys.protection))
+    assert report.rewrapped == 2
+    assert list(archived(keys.keys)) == [first, second]
+
+
+def test_an_archive_is_not_written_once_the_lock_has_ended(
+    keys: Keys, request: pytest.FixtureRequest
+) -> None:
+    """In Redis it ends by itself; somebody else may hold it by then."""
+    if request.node.callspec.params["keys"] != "redis":
+        return
+    server: RedisServer = request.getfixturevalue("server")
+    archive(keys.keys, AUDIT_LOG, everything)
+    before, [first, second] = keys.store.read_beside(NAME), archived(keys.keys)
+    for work, step in (
+        (lambda: purge(keys.keys, [first]), "read_beside"),
+        (lambda: restore(keys.keys, second), "supersede"),
+        (lambda: archive(keys.keys, STORAGE, everything), "append_beside"),
+    ):
+        keys.store.after(step, lambda: server.ask("SET", "keys.keyfs/lock", "another"))
+        with pytest.raises(StoreBusy):
+            work()
+        server.ask("DEL", "keys.keyfs/lock")
+        assert (keys.store.read_beside(NAME) or b"").startswith(before or b"-")
+    keys.keys.reload()
+    assert len(keys.versions(STORAGE)) == 3
+
+
+def test_another_master_key_is_one_for_what_was_taken_out_of_key_rings() -> None:
+    medium = MemoryStore()
+    old = rings_under(medium, MASTER_KEY)
+    writer = RingWriter(old)
+    for _ in range(3):
+        writer.import_material(STORAGE_SYM, os.urandom(32))
+    values = read_all(old)
+    archive(old, STORAGE_SYM, everything)
+    both = rings_under(medium, OTHER_KEY, MASTER_KEY)
+    report = RekeyReport()
+    assert both.protection is not None
+    rekey(both, both.protection.members[0], report)
+    assert (report.rewrapped, report.failed) == (3, {})
+    new = rings_under(medium, OTHER_KEY)
+    for label in archived(new):
+        restore(new, label)
+    assert read_all(new) == values
+    assert archived(new) == {}
+
+
+def read_all(keys: KeyStore) -> list[bytes]:
+    return [
+        keys.read(STORAGE_SYM, version.id, Half.SECRET)[0].material.reveal()
+        for version in keys.ring(STORAGE_SYM).versions
+    ]

@@ -19,7 +19,7 @@ from keyfs.testing.store_contract import StoreContract
 PASSWORD = "s3cr:t@w#rd/?"
 QUOTED = "s3cr%3At%40w%23rd%2F%3F"
 # All that keyfs needs, on the keys PREFIX/* and PREFIX.keyfs/*; a cluster needs +cluster|slots too.
-READING = "+get +mget +type +exists +scan +time +@connection"
+READING = "+get +mget +type +exists +scan +time +pttl +@connection"
 RIGHTS = f"{READING} +set +del +renamenx +pexpire +watch +unwatch +multi +exec +wait"
 
 

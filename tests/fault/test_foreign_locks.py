@@ -14,8 +14,9 @@ from keyfs.store.directory import DirectoryStore
 from keyfs.store.redis import RedisStore
 from keyfs.store.redis_foreign_lock import key_lock
 from keyfs.testing.builders import STORAGE, Keys
+from keyfs.testing.cutting_proxy import First, cutting_proxy
 from keyfs.testing.redis_servers import RedisServer, redis_server
-from keyfs.testing.redis_stores import open_redis
+from keyfs.testing.redis_stores import open_redis, redis_store
 from keyfs.testing.ring_stores import rings_on
 
 LOCK = b"ring/.lock"
@@ -178,3 +179,41 @@ def test_a_ring_that_was_written_without_a_lock_is_not_overwritten(server: Redis
         with pytest.raises(StoreBusy, match="someone else wrote"):
             keys.writer.rotate(STORAGE)
     assert server.admin.get(ring) == b"AAAA"
+
+
+@pytest.mark.parametrize("key", ["ring.keyfs/lock", "ring/.lock"])
+def test_a_key_without_an_end_is_removed_and_one_with_an_end_is_not(server: RedisServer, key: str) -> None:
+    store = rings_on(open_redis(server.unix_uri("ring"))).store
+    server.ask("SET", key, "locked", "PX", 60_000)
+    assert store.stuck_locks() == ()
+    assert not store.break_lock(key)
+    assert server.ask("GET", key) == b"locked"
+    server.ask("PERSIST", key)
+    assert store.stuck_locks() == (key,)
+    assert store.break_lock(key)
+    assert not store.break_lock(key)
+    assert server.ask("EXISTS", key) == 0
+
+
+def test_who_takes_a_lock_in_the_moment_in_which_it_is_removed_keeps_it(server: RedisServer) -> None:
+    with (
+        cutting_proxy(server.port) as proxy,
+        redis_store(f"redis://127.0.0.1:{proxy.port}?prefix=ring") as store,
+    ):
+        server.ask("SET", "ring/.lock", "locked")
+
+        def take() -> None:
+            server.ask("DEL", "ring/.lock")
+            server.ask("SET", "ring/.lock", "locked", "NX", "EX", 10)
+
+        proxy.on(b"EXEC", First(take))
+        assert not store.break_lock("ring/.lock")
+        assert server.ask("PTTL", "ring/.lock") > 0
+
+
+def test_what_is_no_string_is_no_lock_of_anybody(server: RedisServer) -> None:
+    store = rings_on(open_redis(server.unix_uri("ring"))).store
+    server.ask("HSET", "ring/.lock", "field", "value")
+    assert store.stuck_locks() == ("ring/.lock",)
+    assert not store.break_lock("ring/.lock")
+    assert server.ask("EXISTS", "ring/.lock") == 1

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from keyfs.errors import StoreUnavailable
-from keyfs.store.base import Changes
 from keyfs.store.redis import RedisStore
 from keyfs.store.redis_watch import RedisWatch
+from keyfs.store.watching import Changes
 from keyfs.testing.cutting_proxy import CutReply, CuttingProxy, cutting_proxy
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.redis_stores import redis_store

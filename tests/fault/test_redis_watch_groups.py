@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from keyfs.store.base import Changes
+from keyfs.store.watching import Changes
 from keyfs.testing.redis_groups import redis_cluster, sentinel_group
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import redis_store

@@ -20,9 +20,9 @@ from keyfs.core.secret import Secret
 from keyfs.layout.v1 import LayoutV1
 from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
-from keyfs.store.base import Changes
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.inotify import BLIND_S, DirectoryWatch
+from keyfs.store.watching import Changes
 
 REF = KeyRef(p.STORAGE_SYM, "alice")
 MAX_EVENTS = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())

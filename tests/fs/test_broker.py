@@ -15,7 +15,7 @@ from keyfs.errors import (
     KeyNotFound,
     StoreUnavailable,
 )
-from keyfs.store.base import Watch
+from keyfs.store.watching import Watch
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,

@@ -17,7 +17,7 @@ from keyfs.errors import (
     RotationConflict,
     StoreBusy,
 )
-from keyfs.store.base import Watch
+from keyfs.store.watching import Watch
 from keyfs.testing.builders import (
     EVERY_REF,
     HMAC_SYM,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyfs.core.state_records import Anchor, Record, as_text, records_of
+from keyfs.core.state_records import Anchor, Record, as_text, records_of, salvaged
 from keyfs.core.states import REFUSALS, TRANSITIONS, USES, KeyState, Use, demand_move, moves, settled
 from keyfs.errors import KeyfsError, MaterialCorrupt, OperationRefused
 
@@ -79,3 +79,24 @@ def test_a_torn_text_is_damaged(said: list[Record], data: st.DataObject) -> None
 def _normal(record: Record) -> str:
     """What is kept of it: a force counts only where something is planned."""
     return repr((record.key, record.anchor, record.state, record.why, record.at_ns, record.destroy_at_ns))
+
+
+@given(st.lists(records, max_size=5), st.data())
+def test_what_is_torn_leaves_whole_records_and_invents_none(said: list[Record], data: st.DataObject) -> None:
+    text = as_text(said)
+    cut = data.draw(st.integers(0, len(text)))
+    left = salvaged(text[:cut])
+    assert left is not None
+    assert set(map(_normal, left)) <= set(map(_normal, said))
+    assert salvaged(text) == records_of(text)
+
+
+@given(st.lists(records, max_size=3), st.integers(2, 99))
+def test_what_a_later_version_wrote_is_not_taken_apart(said: list[Record], later: int) -> None:
+    text = as_text(said).replace(b'"format": 1', b'"format": %d' % later, 1)
+    assert salvaged(text) is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_salvaged(junk: bytes) -> None:
+    assert salvaged(junk) is None or isinstance(salvaged(junk), tuple)

@@ -1,10 +1,15 @@
 """`check`: what it calls what, what a repair does about it, and that no byte is ever lost to one."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from keyfs.broker.check import Finding, check
+import keyfs.broker.check
+from keyfs.broker import check_rings
+from keyfs.broker.check import check
+from keyfs.broker.findings import KINDS, Finding
 from keyfs.core.secret import Secret
 from keyfs.errors import StoreUnavailable
 from keyfs.seal.keypair import generate_pair
@@ -259,3 +264,10 @@ def test_an_orphan_that_a_writer_takes_up_is_not_set_aside(medium: Medium) -> No
     check(keys.keys, keys.writer, settle_s=0)
     assert not medium.aside
     assert in_memory(medium).values(STORAGE_SYM) == [*expected, other.secret(STORAGE_SYM)]
+
+
+def test_each_code_in_the_table_is_used_and_each_that_is_used_is_in_the_table() -> None:
+    package = Path(keyfs.broker.check.__file__).parent
+    source = "".join(path.read_text() for path in package.glob("check*.py"))
+    made = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source)) | set(re.findall(r'"(ring-[a-z]+)"', source))
+    assert made | {check_rings.EMPTY} == set(KINDS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keyfs.broker.check import PROOF_TRIES, verify_master_key
+from keyfs.broker.master_key_proof import PROOF_TRIES, verify_master_key
 from keyfs.core.names import CURRENT, KeyRef, parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.errors import MasterKeyWrong
