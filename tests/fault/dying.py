@@ -6,7 +6,6 @@ import os
 import pwd
 import signal
 import subprocess
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,17 +100,6 @@ def skip(reason: str) -> NoReturn:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-@contextmanager
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where that can be had: kill -9 does not care for fsync, and a disk is slow."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="keyfs-fault-", dir=memory) as name:
-        yield Path(name)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from dying import (
     become_nobody,
     die_at,
     give_to_nobody,
-    in_memory,
     need_root,
     values,
 )
@@ -39,6 +38,7 @@ from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.tree import key_node
 from keyfs.offload import Offload
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.folders import in_memory
 
 PAIR = KeyRef(p.STORAGE, "alice")
 POISON = KeyRef(p.POISON_RECORD, None)

@@ -11,11 +11,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dying import Place, assert_mends, assert_survived, in_memory, start, values
+from dying import Place, assert_mends, assert_survived, start, values
 
 import keyfs
 from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.testing.folders import in_memory
 
 PAIR = KeyRef(p.STORAGE, "alice")
 SYMMETRIC = KeyRef(p.STORAGE_SYM, "alice")

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from dying import MASTER_TEXT, Place, assert_acra_reads, assert_clean, in_memory, start, values
+from dying import MASTER_TEXT, Place, assert_acra_reads, assert_clean, start, values
 
 from keyfs.broker.check import check
 from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.folders import in_memory
 from keyfs.testing.mounted import run_keyfs
 
 REFS = [KeyRef(p.STORAGE, "alice"), KeyRef(p.STORAGE_SYM, "alice"), KeyRef(p.STORAGE, "bobby")]

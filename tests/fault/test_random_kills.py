@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dying import Place, Value, assert_acra_reads, assert_clean, in_memory, is_kept, start, values
+from dying import Place, Value, assert_acra_reads, assert_clean, is_kept, start, values
 
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
@@ -20,6 +20,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.folders import in_memory
 
 REFS = [
     KeyRef(p.STORAGE, "alice"),
