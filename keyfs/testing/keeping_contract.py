@@ -15,7 +15,8 @@ from keyfs.broker.import_plan import Action
 from keyfs.broker.importing import ImportReport, OnConflict
 from keyfs.broker.state_changes import StateWriter
 from keyfs.core.bundles import Bundle
-from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.core.names import CURRENT, KeyRef
+from keyfs.core.secret import Secret
 from keyfs.errors import KeyExists
 from keyfs.seal.bundles import Format, Lock, new_key
 from keyfs.testing.backups import backup_of, restore_into
@@ -174,10 +175,12 @@ def carried_by(bundle: Bundle) -> dict[KeyRef, list[Halves]]:
     found: dict[KeyRef, list[Halves]] = {}
     for key in bundle.keys:
         for version in key.versions:
-            secret, public = (version.half(half) for half in Half)
-            halves = (secret and secret.reveal(), public and public.reveal())
-            found.setdefault(key.ref, []).append(halves)
+            found.setdefault(key.ref, []).append((_revealed(version.secret), _revealed(version.public)))
     return found
+
+
+def _revealed(material: Secret | None) -> bytes | None:
+    return None if material is None else material.reveal()
 
 
 def actions(report: ImportReport) -> set[Action]:
