@@ -14,7 +14,6 @@ from keyfs.broker.keystore import KeyStore
 from keyfs.core.bundles import BundledVersion
 from keyfs.core.names import Half, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.core.states import KeyState
 from keyfs.errors import KeyNotFound, RotationConflict
 from keyfs.layout.base import KeyRing, KeyVersion, Part
 from keyfs.layout.restoring import Restored, is_switched
@@ -67,7 +66,7 @@ class Present:
         self.ring = ring or KeyRing(ref, ())
         self.is_switched = is_switched(keys.layout, ref)
         self._slots = keys.layout.slots
-        self._graves = {v.number for v in self.ring.versions if v.state is KeyState.DESTROYED}
+        self._graves = {version.number for version in self.ring.versions if version.is_grave}
         self.by_name = {part.name: version for version in self.ring.versions for part in _parts(version)}
         keys.reader.prefetch([part for version in self.ring.versions for part in _parts(version)])
         try:
