@@ -1,13 +1,17 @@
 """`check`: what it calls what, what a repair does about it, and that no byte is ever lost to one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from keyfs.broker.check import Finding, check
+from keyfs.broker.keystore import KeyStore
 from keyfs.core.secret import Secret
-from keyfs.errors import StoreUnavailable
+from keyfs.errors import KeyfsError, StoreUnavailable
+from keyfs.layout.v2 import LayoutV2
 from keyfs.seal.keypair import generate_pair
+from keyfs.seal.protection import Protections
+from keyfs.store.base import Blob
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -20,6 +24,8 @@ from keyfs.testing.builders import (
 )
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
+from keyfs.testing.memory_store import MemoryStore
+from keyfs.testing.ring_stores import ring_store, rings_on
 
 STAMP = "2026-11-24T13:00:00"
 OTHER_KEY = Secret(bytes(32))
@@ -259,3 +265,28 @@ def test_an_orphan_that_a_writer_takes_up_is_not_set_aside(medium: Medium) -> No
     check(keys.keys, keys.writer, settle_s=0)
     assert not medium.aside
     assert in_memory(medium).values(STORAGE_SYM) == [*expected, other.secret(STORAGE_SYM)]
+
+
+@pytest.mark.parametrize("versions", [2, 20])
+def test_a_long_key_ring_is_not_read_once_for_each_version(versions: int) -> None:
+    medium = Counting(Medium())
+    keys = rings_on(medium)
+    keys.writer.generate(STORAGE)
+    for _ in range(versions - 1):
+        keys.writer.rotate(STORAGE)
+    fresh = KeyStore(ring_store(medium), LayoutV2(), Protections.under(keys.sealer))
+    fresh.load()
+    medium.reads = 0
+    report = check(fresh)
+    assert (report.blobs, report.findings) == (2 * versions, ())
+    assert medium.reads <= 3
+
+
+class Counting(MemoryStore):
+    """Counts what is read of it."""
+
+    reads = 0
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
+        self.reads += 1
+        return super().get_many(names)
