@@ -104,8 +104,7 @@ def copies(folder: Path, ref: KeyRef, layout: str) -> Iterator[Place]:
         ("v1", SYMMETRIC, amend, kill, 3),
         ("v1", PAIR, rotate, interrupt, 5),
         ("v1", PAIR, rotate, kill, 5),
-        ("v2", PAIR, rotate, interrupt, 7),
-        ("v2", PAIR, rotate, kill, 7),
+        ("v2", PAIR, rotate, kill, 17),
         *(
             pytest.param(layout, ref, act, stop, 1, marks=pytest.mark.soak)
             for layout in LAYOUTS

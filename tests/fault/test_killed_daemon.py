@@ -133,7 +133,7 @@ def test_a_write_to_a_mount_whose_daemon_is_killed_happens_or_not(
         mount.start(replace_key(log, ref, mount.path / str(ref) / "current"))
     mount.start(touch_rotate(tmp_path / "rotator", mount.path / str(REFS[0]) / "rotate"))
     try:
-        for _ in range((6 if place.layout == "v1" else 3) * scale):
+        for _ in range((6 if place.layout == "v1" else 2) * scale):
             time.sleep(dice.uniform(0.2, 0.5))
             os.kill(daemon, signal.SIGKILL)
             mount.unmount("--lazy")

@@ -21,7 +21,7 @@ from keyfs.testing.shared_store import SharedStore, shared_store
 from keyfs.testing.waiting import wait_until
 
 LABELS = [f"{purpose}/client{number}" for purpose in ("storage", "storage-sym") for number in range(10)]
-ROTATIONS = {"v1": 2000, "v2": 300}
+ROTATIONS = {"v1": 2000, "v2": 120}
 SEED = 20261124
 
 
@@ -127,7 +127,7 @@ def kill_points(pick: random.Random, rotations: int) -> Iterator[int]:
     """After how many rotations one of the processes is killed; the last is the end."""
     done = 0
     while done < rotations:
-        done = min(done + pick.randrange(20, 300), rotations)
+        done = min(done + pick.randrange(20, min(300, rotations // 2)), rotations)
         yield done
 
 

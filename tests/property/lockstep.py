@@ -57,7 +57,7 @@ class Changes(RuleBasedStateMachine):
         folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
         self.twins = Twins(self.layout, folder)
         self.model: Model = {}
-        self.graves: dict[KeyRef, dict[str, bytes]] = {}  # what was destroyed: its id, and what it was
+        self.graves: dict[KeyRef, list[tuple[list[str], bytes]]] = {}  # ids, in each of both, and what it was
         self.both = self.twins.open()
 
     def teardown(self) -> None:
@@ -158,10 +158,10 @@ class Changes(RuleBasedStateMachine):
     def destroy(self, ref: KeyRef, which: int) -> None:
         versions = self.model.get(ref, [])
         if which < len(versions) - 1:
-            for keys in self.both:
-                victim = held(keys, ref)[which]
+            victims = [held(keys, ref)[which] for keys in self.both]
+            for keys, victim in zip(self.both, victims, strict=True):
                 destroy(keys, ref, victim)
-            self.graves.setdefault(ref, {})[victim] = versions.pop(which).data
+            self.graves.setdefault(ref, []).append((victims, versions.pop(which).data))
         elif versions:
             for keys in self.both:
                 with pytest.raises(OperationRefused):
@@ -202,12 +202,12 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def both_hold_what_the_model_holds(self) -> None:
-        for keys in getattr(self, "both", []):
+        for number, keys in enumerate(getattr(self, "both", [])):
             assert values_in(keys) == contents(self.model)
             assert_states(keys, self.model)
             for ref, graves in self.graves.items():
-                for version_id, data in graves.items():
-                    assert data in self.values(ref) or is_destroyed(keys, ref, version_id)
+                for ids, data in graves:
+                    assert data in self.values(ref) or is_destroyed(keys, ref, ids[number])
 
     @invariant()
     def every_ring_is_sound(self) -> None:
