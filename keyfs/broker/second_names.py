@@ -17,12 +17,12 @@ def second_names(keys: KeyStore, ring: KeyRing) -> tuple[str, ...]:
 
     The public half comes first: alone, it would look like a version of its own to whoever dies in between.
     Copies with another version between them are no left-overs: someone may have made one current again.
-    Of own purposes nothing is archived, and a copy of such a blob opens under its first name only.
+    Of own purposes and in key rings nothing is archived: a copy opens under its first name only.
 
     Raises:
         StoreUnavailable, AccessDenied: the medium does not let us look.
     """
-    if ring.ref.purpose.own is not None:
+    if not keys.layout.places(ring.ref).names:
         return ()
     return tuple(dict.fromkeys(part.name for pair in pairwise(ring.versions) for part in _twice(keys, *pair)))
 
