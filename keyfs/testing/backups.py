@@ -1,7 +1,8 @@
 """Backups for tests, of key stores that they made."""
 
 from keyfs.broker.exporting import as_bundle, gather
-from keyfs.broker.importing import ImportReport, OnConflict, Target, import_bundle
+from keyfs.broker.import_plan import OnConflict
+from keyfs.broker.importing import ImportReport, Target, import_bundle
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.bundles import Bundle

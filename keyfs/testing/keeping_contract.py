@@ -1,4 +1,4 @@
-"""What every layout promises on every medium about whole key stores: backups, checks.
+"""What every layout promises on every medium about whole key stores: backups, migrations, checks.
 
 As `keyfs.testing.layout_contract`: asserted by what keyfs says, and by what a stranger reads.
 """
@@ -11,18 +11,20 @@ import pytest
 
 from keyfs.broker.bundles import read_bundle, write_bundle
 from keyfs.broker.check import check
-from keyfs.broker.import_plan import Action
-from keyfs.broker.importing import ImportReport, OnConflict
+from keyfs.broker.import_plan import Action, OnConflict
+from keyfs.broker.importing import ImportReport, Target
+from keyfs.broker.migrating import migrate, verify
 from keyfs.broker.state_changes import StateWriter
 from keyfs.core.bundles import Bundle
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.secret import Secret
-from keyfs.errors import KeyExists
+from keyfs.core.states import KeyState
+from keyfs.errors import KeyExists, KeyExpired
 from keyfs.seal.bundles import Format, Lock, new_key
 from keyfs.testing.backups import backup_of, restore_into
 from keyfs.testing.builders import STORAGE, STORAGE_SYM
-from keyfs.testing.layout_site import FEW, Halves, LayoutSite, Opened, fill, names_of, refs
-from keyfs.testing.shared_store import SharedStore
+from keyfs.testing.layout_site import FEW, Halves, LayoutSite, Opened, fill, halves_of, names_of, refs
+from keyfs.testing.shared_store import SharedStore, shared_store
 
 
 class KeepingContract(LayoutSite):
@@ -138,6 +140,33 @@ class KeepingContract(LayoutSite):
             assert "was destroyed" in str(report.failed[STORAGE])
             assert self.told(store) == buried
 
+    # --- migrate ---
+
+    @pytest.mark.parametrize("layout", ["v1", "v2"])
+    def test_migrate_brings_all_of_either_layout_and_leaves_the_source(
+        self, store: SharedStore, place: Path, layout: str
+    ) -> None:
+        """From a directory to here: keys, order, states; once, however often it is run."""
+        (place / "source").mkdir()
+        source, root = place / "source", place / "source" / "keys"
+        with (
+            shared_store(source, f"dir:{root}", layout).opened() as (keys, writer),
+            store.opened() as (target, its_writer),
+        ):
+            fill(writer)
+            StateWriter(keys).set(STORAGE, CURRENT, KeyState.SUSPENDED, "we doubt it")
+            before = contents_of(root)
+            for action in (Action.ADD, Action.EQUAL):
+                report = migrate(keys, Target(target, its_writer))
+                assert {row.action for rows in report.rows.values() for row in rows} == {action}
+                verify(keys, target, report)
+                assert (report.failed, report.verified) == ({}, (4, 12, 18))
+            assert contents_of(root) == before
+            assert self.read_apart(store) == {ref: halves_of(keys, ref) for ref in FEW}
+            assert layout != self.layout or all(names_of(keys, r) == names_of(target, r) for r in FEW)
+            with pytest.raises(KeyExpired, match="we doubt it"):
+                target.states.demand(STORAGE, CURRENT)
+
     # --- check ---
 
     def test_check_tells_of_damage_and_repairs_nothing_away(self, store: SharedStore, here: Opened) -> None:
@@ -168,6 +197,11 @@ class KeepingContract(LayoutSite):
                 assert report.is_clean is is_clean
         assert self.files(store) == files
         assert self.read_apart(store) == before
+
+
+def contents_of(root: Path) -> dict[Path, bytes]:
+    """Every file in a directory."""
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def carried_by(bundle: Bundle) -> dict[KeyRef, list[Halves]]:

@@ -41,6 +41,7 @@ class Version:
 
 
 Model = dict[KeyRef, list[Version]]
+Graves = dict[KeyRef, list[tuple[list[str], bytes]]]  # by their ids in each of both; and what it was
 
 
 def contents(model: Model) -> dict[KeyRef, list[bytes]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from keystore_model import (
+    Graves,
     Model,
     Twins,
     Version,
@@ -57,7 +58,7 @@ class Changes(RuleBasedStateMachine):
         folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
         self.twins = Twins(self.layout, folder)
         self.model: Model = {}
-        self.graves: dict[KeyRef, list[tuple[list[str], bytes]]] = {}  # ids, in each of both, and what it was
+        self.graves: Graves = {}  # ids, in each of both, and what it was
         self.both = self.twins.open()
 
     def teardown(self) -> None:

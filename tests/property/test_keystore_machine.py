@@ -1,6 +1,7 @@
 """Key stores of both layouts, in memory and in a directory, in lockstep, against one model."""
 
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis.stateful import (
     rule,
 )
 from keystore_model import (
+    Graves,
+    Model,
     Version,
     contents,
     destroy,
@@ -24,7 +27,8 @@ from keystore_model import (
 from lockstep import PAIRS, REFS, SYMMETRIC, Changes, choices, material, refs
 
 from keyfs.broker.check import check
-from keyfs.broker.importing import ImportReport, OnConflict
+from keyfs.broker.import_plan import Action, OnConflict
+from keyfs.broker.importing import ImportReport
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.state_changes import StateWriter
 from keyfs.broker.writer import RingWriter
@@ -40,7 +44,7 @@ from keyfs.testing.builders import MASTER_KEY, NOON_NS, Keys
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 
-Backup = tuple[list[bundles.Bundle], dict[KeyRef, list[bytes]]]  # of each of both; and what is in it
+Backup = tuple[list[bundles.Bundle], Model, Graves]  # of each of both; and what is in it
 CALLS = ("lock", "supersede", "delete", "write_beside")
 
 
@@ -61,8 +65,8 @@ class Lockstep(Changes):
 
     @rule(target=backups)
     def back_up(self) -> Backup:
-        """As it is now, of each of both; what is destroyed is not in it."""
-        return [backup_of(keys.keys) for keys in self.both], contents(self.model)
+        """As it is now, of each of both; what is destroyed is in it as that."""
+        return [backup_of(keys.keys) for keys in self.both], deepcopy(self.model), deepcopy(self.graves)
 
     @rule(backup=backups, policy=st.sampled_from(OnConflict))
     def restore(self, backup: Backup, policy: OnConflict) -> None:
@@ -76,13 +80,15 @@ class Lockstep(Changes):
             assert is_within(before, after)
             assert is_left or is_within(values, after)
             assert set(after) <= {*before, *values}
-            self.take(ref, after)
+            rows = [row for row in reports[0].rows if row.ref == ref]
+            is_refused = any(row.action in (Action.CONFLICT, Action.SKIP) for row in rows)
+            self.take(ref, after, [] if is_refused else backup[1][ref])
 
     def chosen(self, backup: Backup) -> dict[KeyRef, list[bytes]]:
         """Of which keys it is clear what an import of them comes to."""
         return {
             ref: values
-            for ref, values in backup[1].items()
+            for ref, values in contents(backup[1]).items()
             if not is_repetitive(self.values(ref), values) and not self.vague.intersection(values)
         }
 
@@ -96,11 +102,14 @@ class Lockstep(Changes):
         assert here == there
         return reports
 
-    def take(self, ref: KeyRef, after: list[bytes]) -> None:
-        """What there is now, with what was said of it."""
-        said = {version.data: version.said for version in self.model.get(ref, [])}
-        back = {data: KeyState.DESTROYED for _, data in self.graves.get(ref, [])}
-        self.model[ref] = [Version(data, said.get(data, back.get(data))) for data in after]
+    def take(self, ref: KeyRef, after: list[bytes], told: list[Version]) -> None:
+        """What there is now; what was said of it here counts more than what a backup says."""
+        said = {version.data: version.said for version in told if version.said is not None}
+        if self.exists(ref):  # what comes back of it was destroyed; what was imported anew was not
+            buried = {data for _, data in self.graves.get(ref, [])}.difference(self.values(ref))
+            said |= dict.fromkeys(buried, KeyState.DESTROYED)
+        said |= {v.data: v.said for v in self.model.get(ref, []) if v.said is not None}
+        self.model[ref] = [Version(data, said.get(data)) for data in after]
         self.retire(ref)
 
     @rule(backup=backups)
@@ -111,7 +120,8 @@ class Lockstep(Changes):
         for report in self.restored(backup):
             assert not report.failed
         for ref, values in self.chosen(backup).items():
-            self.take(ref, values)
+            self.graves[ref] = backup[2].get(ref, [])
+            self.take(ref, values, backup[1][ref])
 
     # --- crashes ---
 
