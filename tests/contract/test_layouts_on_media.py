@@ -11,7 +11,7 @@ from keyfs.testing.folders import in_memory
 from keyfs.testing.keeping_contract import KeepingContract
 from keyfs.testing.layout_contract import LayoutContract
 from keyfs.testing.layout_site import Told
-from keyfs.testing.redis_servers import RedisServer, redis_server
+from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore, shared_store
 
 
@@ -60,12 +60,6 @@ class OnDirectory(OnMedium):
 
 
 class OnRedis(OnMedium):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls) -> Iterator[RedisServer]:
-        with redis_server() as server:
-            yield server
-
     @pytest.fixture(autouse=True)
     def running(self, server: RedisServer) -> None:
         server.admin.flushall()
