@@ -19,6 +19,7 @@ from keyfs.core.states import KeyState
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyNotFound, KeyRevoked, MaterialCorrupt, OperationRefused
 from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.pure import PureSealer
+from keyfs.seal.signature import Signer
 from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Store
 from keyfs.testing.builders import MASTER_KEY, STORAGE, STORAGE_SYM, Keys, on_store
 from keyfs.testing.medium import Medium
@@ -34,6 +35,7 @@ class StateContract:
     """Subclasses say which store, and whether the format of the key store has states itself."""
 
     is_in_format: ClassVar[bool] = False
+    signature_key: ClassVar[bytes | None] = None  # of layout v2
 
     def make_store(self, place: Path) -> Store:
         """Another view of the same empty store each time."""
@@ -123,7 +125,7 @@ class StateContract:
         writer.set(STORAGE_SYM, CURRENT, KeyState.COMPROMISED)
         keys.writer.rotate(STORAGE)
         writer.set(STORAGE, CURRENT, KeyState.SUSPENDED)
-        reseal(keys.keys)
+        reseal(keys.keys, self.signature_key)
         keys.keys.reload()
         assert state_of(keys, STORAGE_SYM, CURRENT) is KeyState.COMPROMISED
         assert state_of(keys, STORAGE, CURRENT) is KeyState.SUSPENDED
@@ -287,8 +289,9 @@ def compromise(keys: Keys, versions: list[tuple[KeyRef, str]]) -> None:
         StateWriter(keys.keys).set(ref, version, KeyState.COMPROMISED)
 
 
-def reseal(keys: KeyStore) -> None:
-    """Another master key for everything."""
-    new, old = (CellProtection(PureSealer(Secret(key))) for key in (OTHER_KEY, MASTER_KEY))
+def reseal(keys: KeyStore, signature_key: bytes | None) -> None:
+    """Another master key for everything; what signs stays."""
+    signer = None if signature_key is None else Signer(Secret(signature_key))
+    new, old = (CellProtection(PureSealer(Secret(key)), signer) for key in (OTHER_KEY, MASTER_KEY))
     keys.protection = Protections([new, old])
     rekey(keys, new, RekeyReport())

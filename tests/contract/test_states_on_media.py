@@ -14,7 +14,7 @@ from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.redis_groups import Cluster, redis_cluster
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
-from keyfs.testing.ring_stores import rings_on
+from keyfs.testing.ring_stores import SIGNATURE_KEY, rings_on
 from keyfs.testing.state_contract import StateContract
 
 
@@ -30,6 +30,7 @@ class TestInMemory(StateContract):
 
 class TestInRings(StateContract):
     is_in_format = True
+    signature_key = SIGNATURE_KEY
 
     def open_keys(self, place: Path) -> Keys:
         return rings_on(MemoryStore(medium_of(place)))
