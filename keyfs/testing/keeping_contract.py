@@ -4,22 +4,27 @@ As `keyfs.testing.layout_contract`: asserted by what keyfs says, and by what a s
 """
 # ruff: noqa: S101 - tests state what holds by asserting it
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from keyfs import app
 from keyfs.broker.bundles import read_bundle, write_bundle
 from keyfs.broker.check import check
 from keyfs.broker.import_plan import Action, OnConflict
 from keyfs.broker.importing import ImportReport, Target
 from keyfs.broker.migrating import migrate, verify
+from keyfs.broker.rekey import RekeyReport, rekey
 from keyfs.broker.state_changes import StateWriter
 from keyfs.core.bundles import Bundle
-from keyfs.core.names import CURRENT, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.states import KeyState
-from keyfs.errors import KeyExists, KeyExpired
+from keyfs.errors import KeyExists, KeyExpired, KeyRevoked, RingInvalid, UnsealFailed
+from keyfs.master.generate import generate as new_master_key
 from keyfs.seal.bundles import Format, Lock, new_key
 from keyfs.testing.backups import backup_of, restore_into
 from keyfs.testing.builders import STORAGE, STORAGE_SYM
@@ -166,6 +171,31 @@ class KeepingContract(LayoutSite):
             assert layout != self.layout or all(names_of(keys, r) == names_of(target, r) for r in FEW)
             with pytest.raises(KeyExpired, match="we doubt it"):
                 target.states.demand(STORAGE, CURRENT)
+
+    # --- rekey ---
+
+    def test_rekey_changes_the_master_key_and_nothing_else(self, store: SharedStore, here: Opened) -> None:
+        """Names, order and states stay; the old key opens nothing any more."""
+        StateWriter(here[0]).set(STORAGE, CURRENT, KeyState.COMPROMISED)
+        before, names = self.read_apart(store), {ref: names_of(here[0], ref) for ref in FEW}
+        anew = replace(store, master_key=store.master_key.with_name("new.key"))
+        anew.master_key.touch(0o600)
+        anew.master_key.write_text(new_master_key(self.layout))
+        both = f"file:{anew.master_key},file:{store.master_key}"
+        for rewrapped in (12, 0):
+            report = RekeyReport()
+            with closing(app.open_keys(app.Access(store.uri, both))[0]) as keys:
+                keys.load()
+                assert keys.protection is not None
+                rekey(keys, keys.protection.members[0], report)
+            assert (report.rewrapped, report.failed) == (rewrapped, {})
+        assert self.read_apart(anew) == before
+        with anew.opened() as (keys, _), store.opened() as (old, _):
+            assert {ref: names_of(keys, ref) for ref in FEW} == names
+            with pytest.raises(KeyRevoked):
+                keys.states.demand(STORAGE, CURRENT)
+            with pytest.raises((UnsealFailed, RingInvalid)):
+                old.read(STORAGE_SYM, CURRENT, Half.SECRET)
 
     # --- check ---
 
