@@ -48,7 +48,9 @@ def check(
     rings = sorted(keys.rings(), key=lambda ring: str(ring.ref))
     blobs = 0
     for done, ring in enumerate(rings, 1):
-        blobs += sum((v.secret is not None) + (v.public is not None) for v in ring.versions)
+        parts = [part for v in ring.versions for part in (v.secret, v.public) if part is not None]
+        blobs += len(parts)
+        keys.reader.prefetch(parts)  # together: where one blob has all versions, it is read once
         findings += _half_done(keys, ring, writer, settle_s)
         findings += check_rings.versions(keys, ring, patience, repairs=repairs)
         findings += _unreadable(keys, ring.ref)

@@ -7,6 +7,7 @@ store has as its current version what is retired there by now.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from keyfs.broker.bundle_check import fingerprint, fingerprint_of
 from keyfs.broker.keystore import KeyStore
@@ -16,6 +17,8 @@ from keyfs.core.secret import Secret
 from keyfs.errors import KeyNotFound, RotationConflict
 from keyfs.layout.base import KeyRing, KeyVersion, Part
 from keyfs.layout.restoring import Restored, is_switched
+
+_GRAVE: Final = "it was destroyed in the key store, and its number is not used again"
 
 
 class Action(Enum):
@@ -62,6 +65,8 @@ class Present:
     def __init__(self, keys: KeyStore, ref: KeyRef, ring: KeyRing | None) -> None:
         self.ring = ring or KeyRing(ref, ())
         self.is_switched = is_switched(keys.layout, ref)
+        self._slots = keys.layout.slots
+        self._graves = {version.number for version in self.ring.versions if version.is_grave}
         self.by_name = {part.name: version for version in self.ring.versions for part in _parts(version)}
         keys.reader.prefetch([part for version in self.ring.versions for part in _parts(version)])
         try:
@@ -69,6 +74,14 @@ class Present:
             self.is_paired = _is_paired(keys, ref, self.ring.current)
         except KeyNotFound as exc:  # never taken for a free place
             raise RotationConflict(f"{ref} changes just now: run it again") from exc
+
+    def obstacle(self, names: Collection[str]) -> str:
+        """Why no version can have these names, whatever it is; empty for nothing."""
+        orphans = self.ring.orphans and set(names).intersection(self.ring.orphans)
+        if orphans:
+            return f"{min(orphans)} is left over from a stopped rotation: run keyfs check --repair first"
+        is_grave = any(slot.stamp in self._graves for name in names for slot in self._slots(name))
+        return _GRAVE if is_grave else ""
 
     def fingerprint(self, version: KeyVersion) -> bytes:
         """That of a version there."""
@@ -132,10 +145,9 @@ def _can_supersede(step: Step) -> bool:
 def _step(present: Present, items: tuple[Restored, ...], facts: _Facts) -> Step:
     wanted, holder, others = facts
     version = items[0].version
-    orphans = {item.name for item in items}.intersection(present.ring.orphans)
-    if orphans:
-        reason = f"{min(orphans)} is left over from a stopped rotation: run keyfs check --repair first"
-        return Step(version, items, Action.CONFLICT, reason=reason)
+    obstacle = present.obstacle({item.name for item in items})
+    if obstacle:
+        return Step(version, items, Action.CONFLICT, reason=obstacle)
     missing = tuple(item for item in items if item.name not in present.by_name)
     if holder is not None and present.fingerprint(holder) == wanted:
         is_whole = not missing and (present.is_paired or not version.is_current)

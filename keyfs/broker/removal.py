@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.names import CURRENT, KeyRef
-from keyfs.errors import OperationRefused
+from keyfs.errors import KeyNotFound, OperationRefused
 from keyfs.layout.base import KeyRing, KeyVersion
 from keyfs.logs import event
 
@@ -23,7 +23,7 @@ def destroy(keys: KeyStore, ref: KeyRef, which: Which, *, is_forced: bool = Fals
         is_forced: also when that makes others unreadable for Acra.
 
     Raises:
-        KeyNotFound: there is no such version.
+        KeyNotFound: there is no such version, or not any more.
         OperationRefused: it is kept for the sake of others.
         StoreBusy, ReadOnly, AccessDenied.
     """
@@ -34,6 +34,8 @@ def destroy(keys: KeyStore, ref: KeyRef, which: Which, *, is_forced: bool = Fals
         if version_id is None:
             return None
         version = ring.version(version_id)
+        if version.is_grave:
+            raise KeyNotFound(f"{ref}/{version_id} was destroyed: there is nothing left to destroy")
         if not is_forced:
             demand_expendable(keys, ring, version_id)
         remove(keys, ref, [version])

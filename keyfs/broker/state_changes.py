@@ -227,7 +227,7 @@ class StateWriter:
             ring = self._keys.relist(ref) or KeyRing(ref, ())
             found = anchored(self._looked_at(ring, record), record.anchor)
             kept = self._keys.states.fetch()
-            if not found and record in kept:
+            if all(version.is_grave for version in found) and record in kept:
                 grave = replace(record, state=KeyState.DESTROYED, destroy_at_ns=None, is_forced=False)
                 self._keep([*(other for other in kept if other != record), grave])
 
@@ -269,6 +269,8 @@ class StateWriter:
             if tombstone(mine, ref, version_id) is not None:
                 raise KeyDestroyed(f"{ref}/{version_id} was destroyed") from None
             raise
+        if version.is_grave:
+            raise KeyDestroyed(f"{ref}/{version_id} was destroyed")
         said = said_of(ring, mine).get(version_id)
         return _Scene(ring, version, said, [record for record in kept if record is not said])
 

@@ -46,6 +46,11 @@ class KeyVersion:
     number: str = ""  # by which it is known as well, now and when it is not current any more; empty for none
     until_ns: int | None = None  # for how long it is said to be valid; None where the layout does not say
 
+    @property
+    def is_grave(self) -> bool:
+        """Whether nothing is left of it: it was destroyed, in a format that remembers that."""
+        return self.state is KeyState.DESTROYED and self.secret is None and self.public is None
+
     def part(self, half: Half) -> Part:
         """The half asked for.
 

@@ -85,13 +85,13 @@ class Mount:
         return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
 
 
-def shared_store(place: Path, uri: str) -> SharedStore:
-    """The empty key store at *uri* with a new master key, kept in *place*."""
+def shared_store(place: Path, uri: str, layout: str = "v1") -> SharedStore:
+    """The empty key store of *layout* at *uri* with a new master key, kept in *place*."""
     path = place / "master.key"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(new_master_key("v1"))
-    app.init_store(uri, "v1")
+        file.write(new_master_key(layout))
+    app.init_store(uri, layout)
     return SharedStore(uri, path)
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
+from keyfs.testing.builders import Keys
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
 from keyfs.testing.redis_groups import Cluster, redis_cluster
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.redis_stores import open_redis
+from keyfs.testing.ring_stores import SIGNATURE_KEY, rings_on
 from keyfs.testing.state_contract import StateContract
 
 
@@ -24,6 +26,17 @@ def medium_of(place: Path) -> Medium:
 class TestInMemory(StateContract):
     def make_store(self, place: Path) -> Store:
         return MemoryStore(medium_of(place))
+
+
+class TestInRings(StateContract):
+    is_in_format = True
+    signature_key = SIGNATURE_KEY
+
+    def open_keys(self, place: Path) -> Keys:
+        return rings_on(MemoryStore(medium_of(place)))
+
+    def copy_target(self) -> Keys:
+        return rings_on(MemoryStore(Medium()))
 
 
 class TestInDirectory(StateContract):

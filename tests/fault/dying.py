@@ -2,11 +2,11 @@
 
 import base64
 import hashlib
+import json
 import os
 import pwd
 import signal
 import subprocess
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +16,10 @@ from typing import NoReturn
 
 import pytest
 from acra_replica import all_versions, public_container_fits, refused_by_lister, unseal
+from ring_reader import MARK, ReadRing, read_ring
 
 from keyfs.broker.check import check
+from keyfs.broker.format_states import FormatStates
 from keyfs.broker.keystore import KeyStore
 from keyfs.broker.writer import RingWriter
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -25,12 +27,21 @@ from keyfs.core.secret import Secret
 from keyfs.errors import KeyNotFound
 from keyfs.layout.v1 import LayoutV1
 from keyfs.layout.v1_names import is_public
+from keyfs.layout.v2 import LayoutV2
+from keyfs.layout.v2_names import path_of
 from keyfs.seal.protection import Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.directory import DirectoryStore
+from keyfs.testing.ring_stores import ring_store
 
 MASTER = hashlib.sha256(b"the master key of the fault tests").digest()
 MASTER_TEXT = base64.b64encode(MASTER).decode()  # as ACRA_MASTER_KEY holds it
+SIGNATURE = hashlib.sha256(b"the signature key of the fault tests").digest()
+MASTER_TEXT_V2 = base64.b64encode(
+    json.dumps({"encryption": MASTER_TEXT, "signature": base64.b64encode(SIGNATURE).decode()}).encode()
+).decode()
+LAYOUTS = ["v1", "v2"]
+NO_KEYS = {"version", ".lock"}  # in layout v2
 IN_CI = bool(os.environ.get("CI"))
 Step = Callable[[str], None]
 Change = Callable[[KeyStore, RingWriter], object]
@@ -43,13 +54,35 @@ class Place:
 
     root: Path
     public_root: Path | None = None
+    layout: str = "v1"
 
     def open(self, on_step: Step = lambda _step: None) -> tuple[KeyStore, RingWriter]:
         """A loaded key store of its own, as another process would see it."""
         store = DirectoryStore(self.root, self.public_root, is_public, on_step)
-        keys = KeyStore(store, LayoutV1(), Protections.under(open_sealer(Secret(MASTER))))
+        protections = Protections.under(open_sealer(Secret(MASTER)))
+        if self.layout == "v1":
+            keys = KeyStore(store, LayoutV1(), protections)
+        else:
+            rings = ring_store(store, SIGNATURE)
+            keys = KeyStore(rings, LayoutV2(), protections)
+            keys.states.in_format = FormatStates(keys, rings)
         keys.load()
         return keys, RingWriter(keys)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which keyfs opens it."""
+        text = MASTER_TEXT if self.layout == "v1" else MASTER_TEXT_V2
+        return {"ACRA_MASTER_KEY": text, "KEYFS_STORE": str(self.root)}
+
+    def ring(self, ref: KeyRef) -> ReadRing:
+        """In layout v2: what a stranger reads."""
+        path = path_of(ref)
+        return read_ring(path, (self.root / f"{path}.keyring").read_bytes(), MASTER, SIGNATURE)
+
+    def names(self) -> set[str]:
+        """Of all files in it."""
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
 
     @property
     def roots(self) -> list[Path]:
@@ -59,6 +92,16 @@ class Place:
     def file(self, name: str) -> Path:
         """Where a key file lies."""
         return (self.public_root if self.public_root is not None and is_public(name) else self.root) / name
+
+
+def new_place(root: Path, layout: str = "v1", public_root: Path | None = None) -> Place:
+    """An empty key store, unless there is one."""
+    for directory in (root, public_root):
+        if directory is not None:
+            directory.mkdir(0o700, parents=True, exist_ok=True)
+    if layout == "v2":
+        (root / "version").write_bytes(MARK)
+    return Place(root, public_root, layout)
 
 
 def become_nobody() -> None:
@@ -101,17 +144,6 @@ def skip(reason: str) -> NoReturn:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-@contextmanager
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where that can be had: kill -9 does not care for fsync, and a disk is slow."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="keyfs-fault-", dir=memory) as name:
-        yield Path(name)
 
 
 @contextmanager
@@ -183,7 +215,7 @@ def _perform(step: int, pipe: int, place: Place, change: Change) -> None:
 
 
 def values(keys: KeyStore, ref: KeyRef) -> dict[str, Value]:
-    """What keyfs reads of every version of one key, by version."""
+    """What keyfs reads of every version of one key, by version; graves are none."""
     found: dict[str, Value] = {}
     try:
         ring = keys.ring(ref)
@@ -192,7 +224,8 @@ def values(keys: KeyStore, ref: KeyRef) -> dict[str, Value]:
     for version in ring.versions:
         secret = keys.read(ref, version.id, Half.SECRET)[0].material.reveal() if version.secret else b""
         public = keys.read(ref, version.id, Half.PUBLIC)[0].material.reveal() if version.public else b""
-        found[version.id] = (secret, public)
+        if version.secret or version.public:
+            found[version.id] = (secret, public)
     return found
 
 
@@ -220,6 +253,11 @@ def is_kept(value: Value, now: Value | None) -> bool:
 
 def assert_acra_reads(place: Place, ref: KeyRef, expected: dict[str, Value]) -> None:
     """Acra finds the same current, and every version's private half and public half in its files."""
+    if place.layout == "v2":
+        ring = place.ring(ref)
+        found = {CURRENT if k.seqnum == ring.current else str(k.seqnum): k for k in ring.keys if k.plain}
+        assert {name: (key.plain or b"", key.public or b"") for name, key in found.items()} == expected
+        return
     layout = LayoutV1()
     names = layout.places(ref).names
     blobs = all_versions(place.file(names[0]))
@@ -251,4 +289,11 @@ def assert_clean(place: Place) -> None:
     """Nothing is left over that keyfs or Acra's lister would stumble over."""
     keys, _ = place.open()
     assert not check(keys).findings
-    assert not [refused for root in place.roots for refused in refused_by_lister(root)]
+    assert not refused_by_acra(place)
+
+
+def refused_by_acra(place: Place) -> list[str]:
+    """What in the key store keeps Acra's lister from its work: in layout v2 any file that is no ring."""
+    if place.layout == "v1":
+        return [refused for root in place.roots for refused in refused_by_lister(root)]
+    return [name for name in place.names() - NO_KEYS if not name.endswith(".keyring")]

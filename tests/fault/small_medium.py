@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dying import MASTER_TEXT, Place, assert_clean, beside, mounted_tmpfs
+from dying import MASTER_TEXT, Place, assert_clean, beside, mounted_tmpfs, new_place
 
 from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
@@ -52,7 +52,7 @@ class Small:
 
 
 @contextmanager
-def small_store(tmp_path: Path, *, is_mount: bool, history: int = 2) -> Iterator[Small]:
+def small_store(tmp_path: Path, *, is_mount: bool, history: int = 2, layout: str = "v1") -> Iterator[Small]:
     """The file system lies on the key store itself, or on its parent, with all that keyfs keeps beside it."""
     parent = tmp_path / "parent"
     root = parent / "keys"
@@ -60,8 +60,7 @@ def small_store(tmp_path: Path, *, is_mount: bool, history: int = 2) -> Iterator
     if is_mount:
         root.mkdir()
     with mounted_tmpfs(root if is_mount else parent, SIZE) as remount:
-        root.mkdir(0o700, exist_ok=True)
-        place = Place(root)
+        place = new_place(root, layout)
         _, writer = place.open()
         for ref in (PAIR, SYMMETRIC):
             writer.generate(ref)
@@ -89,7 +88,7 @@ def staged(place: Place) -> list[Path]:
 
 @contextmanager
 def mounted_at(tmp_path: Path, small: Small) -> Iterator[Path]:
-    environment = ENVIRONMENT | {"KEYFS_STORE": str(small.place.root)}
+    environment = small.place.environment
     log = tmp_path / "daemon.log"
     with mounted(tmp_path / "mount", "--log-file", str(log), environment=environment) as keys:
         yield keys

@@ -13,7 +13,6 @@ from dying import (
     become_nobody,
     beside,
     give_to_nobody,
-    in_memory,
     mounted_tmpfs,
     need_root,
     start,
@@ -23,6 +22,7 @@ from dying import (
 from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
 from keyfs.errors import AccessDenied, KeyfsError, ReadOnly, StoreUnavailable
+from keyfs.testing.folders import in_memory
 from keyfs.testing.mounted import run_keyfs
 
 REF = KeyRef(p.STORAGE_SYM, "alice")

@@ -11,18 +11,19 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dying import Place, assert_mends, assert_survived, in_memory, start, values
+from dying import LAYOUTS, Place, assert_mends, assert_survived, new_place, start, values
 
 import keyfs
 from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, Half, KeyRef
+from keyfs.testing.folders import in_memory
 
 PAIR = KeyRef(p.STORAGE, "alice")
 SYMMETRIC = KeyRef(p.STORAGE_SYM, "alice")
 PACKAGE = Path(keyfs.__file__).parent
-WATCHED = {str(PACKAGE / "store" / name) for name in ("directory.py", "files.py", "beside.py")} | {
-    str(PACKAGE / "broker" / "writer.py")
-}
+WATCHED = {
+    str(PACKAGE / "store" / name) for name in ("directory.py", "files.py", "beside.py", "ring_changes.py")
+} | {str(PACKAGE / "broker" / "writer.py")}
 STOPPED = 3
 Act = Callable[[Place, KeyRef], object]
 
@@ -84,28 +85,29 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def copies(folder: Path, ref: KeyRef) -> Iterator[Place]:
+def copies(folder: Path, ref: KeyRef, layout: str) -> Iterator[Place]:
     """The same key store again and again, as it was before the change."""
     template = folder / "template"
-    (template / "keys").mkdir(0o700, parents=True)
-    _, writer = Place(template / "keys").open()
+    _, writer = new_place(template / "keys", layout).open()
     writer.generate(ref)
     writer.rotate(ref)
     for number in itertools.count():
         shutil.copytree(template, folder / str(number))
-        yield Place(folder / str(number) / "keys")
+        yield Place(folder / str(number) / "keys", None, layout)
         shutil.rmtree(folder / str(number))
 
 
 @pytest.mark.parametrize(
-    ("ref", "act", "stop", "stride"),
+    ("layout", "ref", "act", "stop", "stride"),
     [
-        (SYMMETRIC, rotate, interrupt, 1),
-        (SYMMETRIC, amend, kill, 3),
-        (PAIR, rotate, interrupt, 5),
-        (PAIR, rotate, kill, 5),
+        ("v1", SYMMETRIC, rotate, interrupt, 1),
+        ("v1", SYMMETRIC, amend, kill, 3),
+        ("v1", PAIR, rotate, interrupt, 5),
+        ("v1", PAIR, rotate, kill, 5),
+        ("v2", PAIR, rotate, kill, 17),
         *(
-            pytest.param(ref, act, stop, 1, marks=pytest.mark.soak)
+            pytest.param(layout, ref, act, stop, 1, marks=pytest.mark.soak)
+            for layout in LAYOUTS
             for ref, act in ((PAIR, rotate), (SYMMETRIC, rotate), (SYMMETRIC, amend))
             for stop in (interrupt, kill)
         ),
@@ -113,9 +115,9 @@ def copies(folder: Path, ref: KeyRef) -> Iterator[Place]:
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_change_can_be_stopped_at_every_line(
-    folder: Path, ref: KeyRef, act: Act, stop: Callable[[], None], stride: int
+    folder: Path, layout: str, ref: KeyRef, act: Act, stop: Callable[[], None], stride: int
 ) -> None:
-    for number, place in enumerate(copies(folder, ref)):
+    for number, place in enumerate(copies(folder, ref, layout)):
         line = number * stride
         before = values(place.open()[0], ref)
         was_stopped = stopped_at(line, place, ref, act, stop)

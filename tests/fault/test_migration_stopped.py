@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from dying import in_memory as memory_folder
 
 from keyfs.broker.import_plan import OnConflict
 from keyfs.broker.importing import Target
@@ -17,6 +16,7 @@ from keyfs.errors import StoreUnavailable
 from keyfs.store.directory import DirectoryStore
 from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, in_memory, on_store, snapshot
 from keyfs.testing.faults import failing
+from keyfs.testing.folders import in_memory as memory_folder
 from keyfs.testing.medium import Medium
 from keyfs.testing.ring_stores import rings_in_memory, rings_on
 

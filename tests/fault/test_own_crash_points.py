@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dying import MASTER, Change, Death, Place, Step, die_at, in_memory
+from dying import MASTER, Change, Death, Place, Step, die_at
 
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
@@ -24,6 +24,7 @@ from keyfs.seal.registry import open_sealer
 from keyfs.store.annex import DirectoryAnnex
 from keyfs.store.directory import DirectoryStore
 from keyfs.store.joined import JoinedStore
+from keyfs.testing.folders import in_memory
 from keyfs.testing.own import PURPOSES, own_ref
 
 TLS, DB, TOKEN, SITE = own_ref("tls"), own_ref("db"), own_ref("token"), own_ref("site", None)

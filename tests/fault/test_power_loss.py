@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from dying import Place
+from dying import Place, new_place
 
 from keyfs.broker.writer import RingWriter
 from keyfs.core import purposes as p
@@ -72,23 +72,21 @@ def rotate(ref: KeyRef) -> Callable[[RingWriter], object]:
     return lambda writer: writer.rotate(ref)
 
 
-@pytest.mark.parametrize("is_split", [False, True], ids=["together", "split"])
+@pytest.mark.parametrize("kind", ["v1", "v1 split", "v2"])
 @pytest.mark.parametrize("history", [0, 1, 2], ids=["generation", "first rotation", "later rotation"])
 @pytest.mark.parametrize("ref", [PAIR, POISON, SYMMETRIC], ids=str)
 def test_everything_is_on_the_disk_before_the_first_switch(
-    tmp_path: Path, ref: KeyRef, history: int, is_split: bool
+    tmp_path: Path, ref: KeyRef, history: int, kind: str
 ) -> None:
-    for name in ("keys", "public"):
-        (tmp_path / name).mkdir(0o700)
-    place = Place(tmp_path / "keys", tmp_path / "public" if is_split else None)
+    place = new_place(tmp_path / "keys", kind[:2], tmp_path / "public" if kind == "v1 split" else None)
     for number in range(history):
         (rotate if number else generate)(ref)(place.open()[1])
     calls = calls_of(place, rotate(ref) if history else generate(ref))
     switches = [where for where, (name, _) in enumerate(calls) if name == "rename"]
-    halves = 2 if ref.purpose.is_pair else 1
-    assert len(switches) == halves
-    assert_new_bytes_are_durable(calls[: switches[0]], halves)
-    assert_names_are_durable(calls[: switches[0]], halves if history else 0)
+    files = 2 if ref.purpose.is_pair and place.layout == "v1" else 1
+    assert len(switches) == files
+    assert_new_bytes_are_durable(calls[: switches[0]], files)
+    assert_names_are_durable(calls[: switches[0]], files if history and place.layout == "v1" else 0)
     assert_switched_in_order(calls[switches[0] :])
 
 

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dying import Place, Value, assert_acra_reads, assert_clean, in_memory, is_kept, start, values
+from dying import (
+    LAYOUTS,
+    Place,
+    Value,
+    assert_acra_reads,
+    assert_clean,
+    is_kept,
+    new_place,
+    start,
+    values,
+)
 
 from keyfs.broker.check import check
 from keyfs.broker.keystore import KeyStore
@@ -20,6 +30,7 @@ from keyfs.broker.writer import RingWriter
 from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.folders import in_memory
 
 REFS = [
     KeyRef(p.STORAGE, "alice"),
@@ -28,14 +39,14 @@ REFS = [
     KeyRef(p.POISON_RECORD, None),
 ]
 WRITERS = 8
+ROTATIONS = {"v1": 500, "v2": 150}
 scale = pytest.mark.parametrize("scale", [1, pytest.param(10, marks=pytest.mark.soak)])
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(params=LAYOUTS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with in_memory(tmp_path) as folder:
-        (folder / "keys").mkdir(0o700)
-        place = Place(folder / "keys")
+        place = new_place(folder / "keys", request.param)
         _, writer = place.open()
         for ref in REFS:
             writer.generate(ref)
@@ -133,14 +144,14 @@ def test_no_acknowledged_version_is_lost_to_a_kill(
         place.open()[1].generate(ref)
     first = {ref: values(place.open()[0], ref) for ref in refs}
     with at_work(place, refs, tmp_path, dice, WRITERS) as writers:
-        while sum(len(writer.said("done")) for writer in writers) < 500 * scale:
+        while sum(len(writer.said("done")) for writer in writers) < ROTATIONS[place.layout] * scale:
             pause_until = time.monotonic() + dice.uniform(0.002, 0.05)
             while time.monotonic() < pause_until:
                 time.sleep(0.001)
             dice.choice(writers).restart()
     kills = sum(writer.deaths + 1 for writer in writers)
     assert not [line for writer in writers for line in writer.said("failed")]
-    assert kills >= 50
+    assert kills >= ROTATIONS[place.layout] // 10
     keys, writer = place.open()
     assert check(keys, writer, settle_s=0).is_clean
     assert_clean(place)
@@ -171,7 +182,8 @@ def test_a_check_beside_busy_writers_finds_nothing(place: Place, tmp_path: Path)
     first = {ref: values(place.open()[0], ref) for ref in REFS}
     with at_work(place, REFS, tmp_path, random.Random(2), 3) as writers:
         checks = 0
-        while checks < 40 or sum(len(writer.said("done")) for writer in writers) < 100:
+        least = ROTATIONS[place.layout] // 5
+        while checks < least // 3 or sum(len(writer.said("done")) for writer in writers) < least:
             keys, writer = place.open()
             assert not check(keys, writer if checks % 2 else None).findings
             checks += 1

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from acra_replica import public_container_fits, seal, write_key_file
-from dying import MASTER, MASTER_TEXT, Place, assert_clean, in_memory, start, values
+from dying import MASTER, MASTER_TEXT, Place, assert_clean, start, values
 
 from keyfs.core import purposes as p
 from keyfs.core.names import KeyRef
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.folders import in_memory
 from keyfs.testing.mounted import mounted, run_keyfs
 
 INSIDE = KeyRef(p.STORAGE, "inside")  # rotated through the mount that is read

@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from keyfs.errors import ReadOnly, StoreUnavailable
-from keyfs.master.generate import generate as new_master_key
 from keyfs.testing.cutting_proxy import CutReply, cutting_proxy
 from keyfs.testing.redis_groups import SentinelGroup, sentinel_group, wait_for_replica
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.redis_stores import redis_store
 from keyfs.testing.rotating import Rotator, start_rotator
-from keyfs.testing.shared_store import SharedStore
+from keyfs.testing.shared_store import shared_store
 from keyfs.testing.store_steps import contents, put
 from keyfs.testing.waiting import wait_until
 
@@ -98,25 +97,20 @@ def group() -> Iterator[SentinelGroup]:
         yield group
 
 
-@pytest.fixture
-def store(group: SentinelGroup, tmp_path: Path) -> SharedStore:
-    master_key = tmp_path / "master.key"
-    master_key.touch(0o600)
-    master_key.write_text(new_master_key("v1"))
-    store = SharedStore(group.uri(wait="1"), master_key)
-    store.make(*LABELS)
-    return store
-
-
 def acknowledged(rotators: list[Rotator]) -> list[tuple[str, str]]:
     return [line for rotator in rotators for line in rotator.acknowledged]
 
 
-@pytest.mark.parametrize("fail_overs", [1, pytest.param(4, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("layout", "fail_overs"),
+    [("v1", 1), *(pytest.param(layout, 4, marks=pytest.mark.soak) for layout in ("v1", "v2"))],
+)
 def test_no_acknowledged_rotation_is_lost_by_a_fail_over(
-    group: SentinelGroup, store: SharedStore, tmp_path: Path, fail_overs: int
+    group: SentinelGroup, tmp_path: Path, layout: str, fail_overs: int
 ) -> None:
     """And rotations go on by themselves, once there is a replica again."""
+    store = shared_store(tmp_path, group.uri(wait="1"), layout)
+    store.make(*LABELS)
     with ExitStack() as stack:
         rotators = []
         for number in range(2):

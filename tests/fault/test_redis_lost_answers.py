@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from keyfs.core.names import CURRENT
 from keyfs.errors import StoreBusy, StoreUnavailable
 from keyfs.store.redis import RedisStore
+from keyfs.testing.builders import STORAGE, Keys
 from keyfs.testing.cutting_proxy import CutReply, CutRequest, CuttingProxy, First, Hold, Trap, cutting_proxy
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.redis_stores import READS, put_after, redis_store
+from keyfs.testing.ring_stores import rings_on
 from keyfs.testing.store_steps import contents, put
 from keyfs.testing.waiting import wait_until
 
@@ -179,6 +182,59 @@ def test_a_lock_that_could_not_be_given_back_ends_by_itself(
     proxy.on(b"DEL", CutRequest())
     put(store, "other", b"0")
     wait_until(lambda: not server.ask("EXISTS", LOCK))
+
+
+# --- a key ring: first a new value, then one in the place of exactly what was read ---
+
+
+@pytest.fixture
+def ring(server: RedisServer, store: RedisStore) -> Iterator[tuple[Keys, Callable[[], list[str]]]]:
+    """A key store of layout v2 through the proxy, and the versions of its key past that."""
+    with redis_store(server.uri()) as apart:
+        yield rings_on(store), lambda: versions_of(rings_on(apart))
+
+
+def versions_of(keys: Keys) -> list[str]:
+    return keys.versions(STORAGE) if keys.keys.index.has(STORAGE) else []
+
+
+Ring = tuple[Keys, Callable[[], list[str]]]
+history = pytest.mark.parametrize("history", [[], [CURRENT], ["1", CURRENT]], ids=len)
+
+
+def write_into(keys: Keys, history: list[str]) -> None:
+    for number in range(len(history)):
+        (keys.writer.rotate if number else keys.writer.generate)(STORAGE)
+
+
+@history
+def test_a_ring_that_was_written_and_whose_answer_is_lost_is_written_once(
+    proxy: CuttingProxy, ring: Ring, history: list[str]
+) -> None:
+    keys, there = ring
+    write_into(keys, history)
+    proxy.on(b"EXEC", CutReply())
+    (keys.writer.rotate if history else keys.writer.generate)(STORAGE)
+    assert there() == [*(str(n + 1) for n in range(len(history))), CURRENT]
+    assert keys.secret(STORAGE) == keys.secret(STORAGE, str(len(history) + 1))
+
+
+@history
+@pytest.mark.parametrize("trap", [CutRequest(), Hold()])
+def test_a_ring_that_was_not_written_is_as_it_was(
+    proxy: CuttingProxy, ring: Ring, history: list[str], trap: Trap
+) -> None:
+    """Also when the network delivers it later; and then the next rotation is the next version."""
+    keys, there = ring
+    write_into(keys, history)
+    proxy.on(b"EXEC", trap)
+    change = keys.writer.rotate if history else keys.writer.generate
+    with pytest.raises(StoreUnavailable, match="nothing was changed"):
+        change(STORAGE)
+    proxy.release()
+    assert there() == history
+    change(STORAGE)
+    assert len(there()) == len(history) + 1
 
 
 # --- others, between our look and our write ---

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dying import in_memory
 
+from keyfs.testing.folders import in_memory
 from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.redis_servers import redis_server
 from keyfs.testing.rekey_scenario import Scenario, play

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dying import MASTER, Place, Value, die_at, in_memory, values
+from dying import MASTER, Place, Value, die_at, values
 from small_medium import Small, small_store, staged, tree
 
 from keyfs.broker.check import check
@@ -23,6 +23,7 @@ from keyfs.seal.protection import CellProtection, Protections
 from keyfs.seal.registry import open_sealer
 from keyfs.store.base import Store
 from keyfs.store.directory import DirectoryStore
+from keyfs.testing.folders import in_memory
 
 NEW, OLD = bytes(range(7, 39)), MASTER
 PAIR = KeyRef(p.STORAGE, "alice")

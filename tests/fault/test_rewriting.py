@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from dying import Change, Place, become_nobody, beside, die_at, give_to_nobody, in_memory, need_root, start
+from dying import Change, Place, become_nobody, beside, die_at, give_to_nobody, need_root, start
 from small_medium import Small, small_store, staged, tree
 
 from keyfs.broker.keystore import KeyStore
@@ -17,6 +17,7 @@ from keyfs.core.names import Half, parse_key_ref
 from keyfs.errors import StoreFull
 from keyfs.layout.v1_names import is_public
 from keyfs.store.directory import DirectoryStore
+from keyfs.testing.folders import in_memory
 from keyfs.testing.store_steps import contents, put, rewrite
 
 # What a function of keyfs calls, or that it is called.

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from dying import Place, assert_clean, beside, in_memory, start, values
+from dying import Place, assert_clean, beside, start, values
 
 import keyfs
 from keyfs.broker.state_changes import StateWriter
@@ -19,6 +19,7 @@ from keyfs.core import purposes as p
 from keyfs.core.names import CURRENT, KeyRef
 from keyfs.core.state_records import records_of
 from keyfs.core.states import KeyState
+from keyfs.testing.folders import in_memory
 
 REF = KeyRef(p.STORAGE_SYM, "alice")
 PACKAGE = Path(keyfs.__file__).parent

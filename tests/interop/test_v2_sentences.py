@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 from ring_reader import MARK, ReadRing, read_ring
+from strangers import Raw
 
 from keyfs.cli.exitcodes import EXIT_CODES
+from keyfs.core.names import parse_key_ref
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyRevoked
 from keyfs.testing.mounted import mounted, run_keyfs
 from keyfs.testing.redis_servers import RedisServer
+from keyfs.testing.shared_store import SharedStore, shared_store
 
 ENCRYPTION, SIGNATURE = b"e" * 32, b"s" * 32
 DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (
@@ -25,6 +28,12 @@ DOCUMENT = b'{"encryption":"%b","signature":"%b"}' % (
 )
 MASTER_KEY = base64.b64encode(DOCUMENT).decode()
 PREFIX = "a/b"
+PATHS = {
+    "storage/alice": "client/alice/storage",
+    "storage-sym/a_storage_sym": "client/a_storage_sym/storage-sym",
+    "poison-record": "poison-record",
+    "audit-log": "audit-log",
+}
 
 
 @dataclass(frozen=True)
@@ -215,3 +224,32 @@ def test_the_wrong_master_key_is_told(site: Site) -> None:
     done = run_keyfs("read", "audit-log", environment=raw)
     assert (done.returncode, b"v2 key store needs" in done.stderr) == (7, True)
     assert site.ring("audit-log").current == 1
+
+
+def test_a_store_that_was_restored_obeys_the_specification(site: Site, tmp_path: Path) -> None:
+    """From a bundle of layout v1; and a key store of that layout which was restored from this one, too."""
+    origin, back = (new_store(tmp_path / name) for name in ("origin", "back"))
+    origin.make(*PATHS)
+    origin.make(*PATHS)
+    bundle = tmp_path / "keys.bundle"
+    origin.keyfs("export", "--bundle", str(bundle))
+    site.keyfs("import", "--bundle", str(bundle))
+    assert site.names() == {"version", *(f"{path}.keyring" for path in PATHS.values())}
+    for label, path in PATHS.items():
+        ring, made = site.ring(path), origin.versions(label)
+        assert (ring.purpose, ring.current) == (path.encode(), 2)
+        assert [key.plain for key in ring.keys] == list(made.values())
+        assert [(key.seqnum, key.state) for key in ring.keys] == [(1, 1), (2, 1)]
+        assert all((key.until - key.since).days == 365 for key in ring.keys)
+        assert ring.keys[0].since <= ring.keys[1].since <= ring.modified
+    site.keyfs("export", "--bundle", str(bundle), "--force")
+    back.keyfs("import", "--bundle", str(bundle))
+    told = Raw(root=tmp_path / "back" / "keys").read_v1(back.master_key)
+    for label, path in PATHS.items():
+        restored = [one.halves[0] for one in told[parse_key_ref(label)]]
+        assert restored == [key.plain for key in site.ring(path).keys]
+
+
+def new_store(place: Path) -> SharedStore:
+    place.mkdir()
+    return shared_store(place, f"dir:{place}/keys")

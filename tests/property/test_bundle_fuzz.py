@@ -4,6 +4,7 @@ import contextlib
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -77,14 +78,14 @@ def flat(bundle: Bundle) -> list[object]:
     ]
 
 
-def within_memory(work: Callable[[], object]) -> None:
+def within_memory(work: Callable[[], object], most: int = LYING) -> None:
     tracemalloc.start()
     try:
         work()
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert peak < LYING
+    assert peak < most
 
 
 def refusing(work: Callable[[], object], *kinds: type[Exception]) -> None:
@@ -172,6 +173,53 @@ def test_a_later_format_is_told_from_damage() -> None:
 @example(GOB[:-1])
 def test_any_bytes_are_a_gob_list_or_none(data: bytes) -> None:
     within_memory(lambda: refusing(lambda: gob.decode(data), MaterialCorrupt))
+
+
+def gob_message(*parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return b"\xfc" + len(body).to_bytes(4, "big") + body
+
+
+def gob_number(value: int) -> bytes:
+    return bytes([value]) if value < 0x80 else b"\xfc" + value.to_bytes(4, "big")
+
+
+def expecting_refusal(stream: bytes) -> None:
+    with pytest.raises(MaterialCorrupt):
+        gob.decode(stream)
+
+
+@pytest.mark.parametrize("number", ["f8ffffffffffffffff", "f87fffffffffffffff", "fc7fffffff", "fd00ffff"])
+def test_a_number_in_a_gob_list_that_lies_costs_nothing(number: str) -> None:
+    """As a length of a message, of a name, of a content; as a count of fields, of records; as a type."""
+    lie, types = bytes.fromhex(number), gob.encode([])[:-5]
+    assert gob.decode(types + gob_message(b"\xff\x82\x00\x00")) == []
+    for stream in (
+        lie + b"x" * 64,
+        gob_message(lie, b"x" * 64),
+        gob_message(b"\x01\x03\x02", lie, b"\x01" * 64),
+        types + gob_message(b"\xff\x82\x00", lie, b"\x00" * 64),
+        types + gob_message(b"\xff\x82\x00\x01\x01", lie, b"x" * 64),
+        types + gob_message(b"\xff\x82\x00\x01\x01\x01x\x01", lie, b"x" * 64),
+        types + gob_message(b"\xff\x82\x00\x01", lie, b"x" * 64),
+    ):
+        within_memory(partial(expecting_refusal, stream))
+
+
+@pytest.mark.parametrize("depth", [10, 20_000])
+def test_types_in_a_gob_list_that_lead_to_one_another_are_refused(depth: int) -> None:
+    """Each is a list of the next one: nobody follows that."""
+    chain = [
+        gob_message(gob_number(2 * number - 1), b"\x02\x02", gob_number(2 * (number + 1)), b"\x00\x00")
+        for number in range(65, 65 + depth)
+    ]
+    expecting_refusal(b"".join(chain) + gob_message(gob_number(2 * 65), b"\x00\x01\x00"))
+
+
+def test_the_longest_gob_list_takes_memory_in_proportion() -> None:
+    """Records of a byte each, with neither name nor content."""
+    stream = gob.encode([("", b"")] * 50_000)
+    within_memory(lambda: gob.decode(stream), 200 * len(stream))
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOB) - 1), st.integers(0, 255)), min_size=1, max_size=4))

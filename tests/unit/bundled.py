@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from keyfs.broker.bundles import read_bundle
-from keyfs.broker.exporting import as_bundle, gather
 from keyfs.broker.import_plan import OnConflict
-from keyfs.broker.importing import ImportReport, Target, import_bundle
+from keyfs.broker.importing import ImportReport
 from keyfs.core.bundles import Bundle
 from keyfs.core.names import Half
 from keyfs.core.secret import Secret
 from keyfs.seal.bundles import Format, Lock
+from keyfs.testing.backups import backup_of, restore_into
 from keyfs.testing.builders import Keys
 
 BUNDLES = Path(__file__).parents[1] / "vectors" / "bundles"
@@ -31,15 +31,13 @@ def acra_bundle(name: str) -> tuple[Format, Bundle]:
 
 
 def exported(made: Keys) -> Bundle:
-    made.keys.reload()
-    return as_bundle(made.keys, gather(made.keys))
+    return backup_of(made.keys)
 
 
 def restore(
     bundle: Bundle, made: Keys, on_conflict: OnConflict = OnConflict.REFUSE, *, dry_run: bool = False
 ) -> ImportReport:
-    made.keys.reload()
-    return import_bundle(bundle, Target(made.keys, made.writer, on_conflict, dry_run))
+    return restore_into(made.keys, made.writer, bundle, on_conflict, dry_run=dry_run)
 
 
 def contents(bundle: Bundle) -> Contents:
