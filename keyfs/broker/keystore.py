@@ -144,8 +144,7 @@ class KeyStore:
     def being_written(self, ref: KeyRef) -> Iterator[None]:
         """Until the end of the block, which must include `relist`, *ref* is changed by us and not by others.
 
-        The store's lock is held: at most one key at a time. What the watch tells of it is taken in here, so
-        that no reader has to.
+        The store's lock is held: one key at a time. The watch tells of it here: no reader has to look.
         """
         self._written = ref
         try:

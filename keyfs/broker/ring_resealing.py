@@ -111,8 +111,7 @@ def _path(label: Label) -> str:
 
 def _sealed(path: str, ring: Ring) -> Iterator[tuple[bytes, Label]]:
     """All that is sealed in a ring."""
-    for key in ring.keys:
-        for data in key.data:
-            for blob, is_pair in ((data.private, True), (data.symmetric, False)):
-                if blob:
-                    yield blob, label_in_ring(path, key.seqnum, is_pair=is_pair)
+    for seqnum, data in ((key.seqnum, data) for key in ring.keys for data in key.data):
+        for blob, is_pair in ((data.private, True), (data.symmetric, False)):
+            if blob:
+                yield blob, label_in_ring(path, seqnum, is_pair=is_pair)

@@ -10,18 +10,13 @@ from typing import ClassVar, Final
 import pytest
 
 from keyfs.broker.copying import copy
-from keyfs.broker.keystore import KeyStore
-from keyfs.broker.rekey import RekeyReport, rekey
 from keyfs.broker.state_changes import StateWriter
 from keyfs.core.names import CURRENT, KeyRef
-from keyfs.core.secret import Secret
 from keyfs.core.states import KeyState
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyNotFound, KeyRevoked, MaterialCorrupt, OperationRefused
-from keyfs.seal.protection import CellProtection, Protections
-from keyfs.seal.pure import PureSealer
-from keyfs.seal.signature import Signer
 from keyfs.store.base import STATES_BESIDE, STATES_CHANGED, Store
-from keyfs.testing.builders import MASTER_KEY, STORAGE, STORAGE_SYM, Keys, on_store
+from keyfs.testing.another_key import reseal
+from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, on_store
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
@@ -29,7 +24,6 @@ from keyfs.testing.waiting import wait_until
 from keyfs.testing.watch_contract import arrived
 
 DUE_NS: Final = 7_000_001_000
-OTHER_KEY: Final = bytes(range(7, 39))
 
 
 class StateContract:
@@ -161,8 +155,7 @@ class StateContract:
         for host in hosts:
             host.keys.close()
         keys.keys.reload()
-        states = {state_of(keys, ref, version) for ref in refs for version in keys.versions(ref)}
-        assert states == {KeyState.COMPROMISED}
+        assert {state_of(keys, r, v) for r in refs for v in keys.versions(r)} == {KeyState.COMPROMISED}
 
     def test_a_watch_tells_of_states_that_others_change(self, keys: Keys, elsewhere: Keys) -> None:
         """Of nothing else beside the store."""
@@ -305,11 +298,3 @@ def compromise(keys: Keys, versions: list[tuple[KeyRef, str]]) -> None:
     """Say of each of these that it is compromised."""
     for ref, version in versions:
         StateWriter(keys.keys).set(ref, version, KeyState.COMPROMISED)
-
-
-def reseal(keys: KeyStore, signature_key: bytes | None) -> None:
-    """Another master key for everything; what signs stays."""
-    signer = None if signature_key is None else Signer(Secret(signature_key))
-    new, old = (CellProtection(PureSealer(Secret(key)), signer) for key in (OTHER_KEY, MASTER_KEY))
-    keys.protection = Protections([new, old])
-    rekey(keys, new, RekeyReport())

@@ -1,7 +1,7 @@
 """`check`: what it calls what, what a repair does about it, and that no byte is ever lost to one."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,9 @@ import keyfs.broker.check
 from keyfs.broker import check_rings
 from keyfs.broker.check import check
 from keyfs.broker.findings import KINDS, Finding
-from keyfs.broker.keystore import KeyStore
 from keyfs.core.secret import Secret
-from keyfs.errors import KeyfsError, StoreUnavailable
-from keyfs.layout.v2 import LayoutV2
+from keyfs.errors import StoreUnavailable
 from keyfs.seal.keypair import generate_pair
-from keyfs.seal.protection import Protections
-from keyfs.store.base import Blob
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -29,8 +25,6 @@ from keyfs.testing.builders import (
 )
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
-from keyfs.testing.memory_store import MemoryStore
-from keyfs.testing.ring_stores import ring_store, rings_on
 
 STAMP = "2026-11-24T13:00:00"
 OTHER_KEY = Secret(bytes(32))
@@ -277,28 +271,3 @@ def test_each_code_in_the_table_is_used_and_each_that_is_used_is_in_the_table() 
     source = "".join(path.read_text() for path in package.glob("check*.py"))
     made = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source)) | set(re.findall(r'"(ring-[a-z]+)"', source))
     assert made | {check_rings.EMPTY} == set(KINDS)
-
-
-@pytest.mark.parametrize("versions", [2, 20])
-def test_a_long_key_ring_is_not_read_once_for_each_version(versions: int) -> None:
-    medium = Counting(Medium())
-    keys = rings_on(medium)
-    keys.writer.generate(STORAGE)
-    for _ in range(versions - 1):
-        keys.writer.rotate(STORAGE)
-    fresh = KeyStore(ring_store(medium), LayoutV2(), Protections.under(keys.sealer))
-    fresh.load()
-    medium.reads = 0
-    report = check(fresh)
-    assert (report.blobs, report.findings) == (2 * versions, ())
-    assert medium.reads <= 3
-
-
-class Counting(MemoryStore):
-    """Counts what is read of it."""
-
-    reads = 0
-
-    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
-        self.reads += 1
-        return super().get_many(names)

@@ -1,19 +1,23 @@
 """`check` on key rings in memory: locks, others at work, and what a repair must not do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
 
 from keyfs.broker.check import check
 from keyfs.broker.findings import Finding
+from keyfs.broker.keystore import KeyStore
 from keyfs.broker.master_key_proof import verify_master_key
 from keyfs.core.rings import DESTROYED, NO_CURRENT, Ring
-from keyfs.errors import MasterKeyWrong
+from keyfs.errors import KeyfsError, MasterKeyWrong
+from keyfs.layout.v2 import LayoutV2
+from keyfs.seal.protection import Protections
+from keyfs.store.base import Blob
 from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys
 from keyfs.testing.medium import Medium
 from keyfs.testing.memory_store import MemoryStore
-from keyfs.testing.ring_stores import put_ring, ring_at, ring_key, ring_store, rings_in_memory
+from keyfs.testing.ring_stores import put_ring, ring_at, ring_key, ring_store, rings_in_memory, rings_on
 
 PATH, PAIR = "client/alice/storage-sym", "client/alice/storage"
 EMPTY = f"{PATH}.keyring"
@@ -152,3 +156,28 @@ def test_a_ring_without_bytes_says_nothing_of_the_master_key(medium: Medium) -> 
     medium.put(f"{PAIR}.keyring", signed[:-1] + bytes([signed[-1] ^ 1]))
     with pytest.raises(MasterKeyWrong):
         verify_master_key(rings_in_memory(medium).keys)
+
+
+@pytest.mark.parametrize("versions", [2, 20])
+def test_a_long_key_ring_is_not_read_once_for_each_version(versions: int) -> None:
+    medium = Counting(Medium())
+    keys = rings_on(medium)
+    keys.writer.generate(STORAGE)
+    for _ in range(versions - 1):
+        keys.writer.rotate(STORAGE)
+    fresh = KeyStore(ring_store(medium), LayoutV2(), Protections.under(keys.sealer))
+    fresh.load()
+    medium.reads = 0
+    report = check(fresh)
+    assert (report.blobs, report.findings) == (2 * versions, ())
+    assert medium.reads <= 3
+
+
+class Counting(MemoryStore):
+    """Counts what is read of it."""
+
+    reads = 0
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Blob | KeyfsError]:
+        self.reads += 1
+        return super().get_many(names)
