@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +14,8 @@ from keyfs.core.secret import Secret
 from keyfs.master.registry import open_key
 from keyfs.testing.kms_proxy import Hang, KMSProxy, Refusal
 from keyfs.testing.kms_servers import KMSServer
-from keyfs.testing.mounted import mounted
+from keyfs.testing.mounted import keyfs_environment, mounted
 from keyfs.testing.stores import RealStore, restore_real_store
-from keyfs.testing.waiting import wait_until
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 AWAY, NO_KEY = 21, 7
@@ -107,19 +107,19 @@ def test_a_silent_kms_is_given_up_in_time(behind: AwsSite, proxy: KMSProxy) -> N
 
 def test_a_kms_that_comes_in_time_is_waited_for(behind: AwsSite, proxy: KMSProxy, by_acra: set[str]) -> None:
     proxy.stop()
-    log = behind.place / "log"
-    log.touch()
-
-    def come() -> None:
-        wait_until(lambda: "master_key.waiting" in log.read_text(), 50)
+    mountpoint = behind.place / "mount"
+    words = [sys.executable, "-m", "keyfs", "mount", "--wait", "50s", str(mountpoint)]
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, env=keyfs_environment(behind.environment)
+    ) as mounting:
+        assert mounting.stderr is not None
+        assert b"master_key.waiting" in mounting.stderr.readline()
         proxy.start()
-
-    comes = threading.Thread(target=come)
-    comes.start()
-    words = ("--wait", "50s", "--log-file", str(log))
-    with mounted(behind.place / "mount", *words, environment=behind.environment) as mount:
-        assert digests(mount) == by_acra
-    comes.join()
+        assert mounting.wait(60) == 0
+    try:
+        assert digests(mountpoint) == by_acra
+    finally:
+        behind.keyfs("umount", mountpoint)
 
 
 def test_the_wait_for_a_kms_has_an_end(behind: AwsSite, proxy: KMSProxy) -> None:
