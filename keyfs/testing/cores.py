@@ -1,11 +1,10 @@
 """Core dumps made on purpose, and the search for a key in them."""
 
-import mmap
 import os
 import shutil
 import subprocess
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import pytest
 
 _WINDOW: Final = 8  # bytes; chance makes none of them
 _STRIDE: Final = 4  # so that whatever has 11 bytes of a key in a row has a whole window
+_EMPTY: Final = bytes(4096)
 
 
 def need_gcore() -> None:
@@ -23,13 +23,13 @@ def need_gcore() -> None:
         pytest.skip("needs root, to look into a process that forbids it")
 
 
-def found_in_core_of(pid: int, secret: bytes, folder: Path, *, whole: bool = False) -> dict[str, int]:
-    """How often parts of *secret* stand in a core of a running process, as root can make one of any.
+def found_in_core_of(pid: int, folder: Path, *secrets: bytes, whole: bool = False) -> dict[str, int]:
+    """How often parts of *secrets* stand in a core of a running process, as root can make one of any.
 
     Args:
         pid: of the process. It is stopped meanwhile, not ended.
-        secret: 16 bytes or more.
         folder: for the core, which is removed again.
+        secrets: 16 bytes or more of each. What is found of the second and on is told with its number.
         whole: also what is marked as not to be dumped, as far as the debugger can read it.
 
     Raises:
@@ -41,7 +41,7 @@ def found_in_core_of(pid: int, secret: bytes, folder: Path, *, whole: bool = Fal
     core = folder / f"core.{pid}"
     try:
         assert core.exists(), done.stderr.decode()  # noqa: S101 - this is the test kit
-        return _found_in(core, secret)
+        return _found_in(core, secrets)
     finally:
         core.unlink(missing_ok=True)
 
@@ -60,18 +60,21 @@ def windows(secret: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"base64 at {at}, shifted by {shift}", text[at : at + 12]
 
 
-def _found_in(core: Path, secret: bytes) -> dict[str, int]:
-    descriptor = os.open(core, os.O_RDONLY)
-    try:
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-            counted = {name: _count(content, pattern) for name, pattern in windows(secret)}
-    finally:
-        os.close(descriptor)
+def _found_in(core: Path, secrets: Sequence[bytes]) -> dict[str, int]:
+    content = _without_empty_pages(core)
+    counted = {
+        f"{name} of secret {number}" if number else name: content.count(pattern)
+        for number, secret in enumerate(secrets)
+        for name, pattern in windows(secret)
+    }
     return {name: count for name, count in counted.items() if count}
 
 
-def _count(content: mmap.mmap, pattern: bytes) -> int:
-    count, at = 0, content.find(pattern)
-    while at >= 0:
-        count, at = count + 1, content.find(pattern, at + 1)
-    return count
+def _without_empty_pages(core: Path) -> bytes:
+    """Each run of empty pages made one: most of a core is empty, and no pattern is as long as a page."""
+    kept = [_EMPTY]
+    with core.open("rb") as file:
+        while page := file.read(len(_EMPTY)):
+            if page != _EMPTY or kept[-1] is not _EMPTY:
+                kept.append(_EMPTY if page == _EMPTY else page)
+    return b"".join(kept)

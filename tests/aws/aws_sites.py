@@ -1,11 +1,14 @@
 """Key stores for commands and mounts that get their keys from a KMS."""
 
 import hashlib
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from command_line import run_here
 
 from keyfs import app
 from keyfs.core.names import parse_key_ref
@@ -50,13 +53,18 @@ class AwsSite:
 
     def keyfs(self, *words: str | Path, code: int = 0) -> bytes:
         """What a command prints."""
-        done = run_keyfs(*words, environment=self.environment)
+        done = self.run(*words)
         assert done.returncode == code, done.stderr.decode()
         return done.stdout
 
+    def run(self, *words: str | Path) -> "subprocess.CompletedProcess[bytes]":
+        """Run a command. A mount leaves its process, so that it needs one of its own."""
+        run = run_keyfs if words[0] == "mount" else run_here
+        return run(*words, environment=self.environment)
+
     def refusal(self, *words: str | Path, code: int) -> str:
         """The one line with which a command is refused."""
-        done = run_keyfs(*words, environment=self.environment)
+        done = self.run(*words)
         assert done.returncode == code, done.stderr.decode()
         assert (done.stdout, done.stderr.count(b"\n")) == (b"", 1), done.stderr
         return done.stderr.decode()

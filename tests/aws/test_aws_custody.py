@@ -41,7 +41,7 @@ def test_nothing_of_a_mount_holds_a_part_of_the_key_that_kms_unwrapped(
         wait_until(lambda: "master_key.renewed" in log.read_text())
         for process in descendants(daemon):
             whole = key_memory() == "memfd_secret"
-            assert found_in_core_of(process, canary.MASTER_KEY, tmp_path, whole=whole) == {}
+            assert found_in_core_of(process, tmp_path, canary.MASTER_KEY, whole=whole) == {}
         assert canary.found_in(environments(daemon)) == []
         assert canary.found_in((mount / ".keyfs/status").read_bytes()) == []
     assert canary.found_in(log.read_bytes()) == []

@@ -1,6 +1,7 @@
 """Mounts of key stores with a KMS key for each client: what they write, and how seldom they ask."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aws_sites import LABELS, AwsSite, read_without_a_kms
+from kmses import forget_machine
 
 from keyfs.testing.kms_proxy import Hang, KMSProxy
 from keyfs.testing.kms_servers import KMSServer
@@ -19,10 +21,28 @@ pytest_plugins = ["aws_fixtures"]
 pytestmark = pytest.mark.usefixtures("fuse_required")
 
 
+@pytest.fixture(scope="module")
+def filled(running_moto: KMSServer, tmp_path_factory: pytest.TempPathFactory) -> AwsSite:
+    """A key store that is made once: the tests have copies of it."""
+    place = tmp_path_factory.mktemp("filled")
+    running_moto.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        forget_machine(patch, place)
+        site = AwsSite(place, running_moto.per_client(create="yes"))
+        site.fill()
+    return site
+
+
 @pytest.fixture
-def per_client(proxy: KMSProxy, tmp_path: Path) -> AwsSite:
+def moto(running_moto: KMSServer, aws: None, filled: AwsSite) -> KMSServer:
+    """Not empty: with the keys of that store."""
+    return running_moto
+
+
+@pytest.fixture
+def per_client(filled: AwsSite, proxy: KMSProxy, tmp_path: Path) -> AwsSite:
     site = AwsSite(tmp_path, proxy.per_client(create="yes"))
-    site.fill()
+    shutil.copytree(filled.root, site.root)
     return site
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -44,6 +45,14 @@ def keyfs(*arguments: str | Path, environment: Mapping[str, str], stdin: bytes =
         code = exit_code([str(argument) for argument in arguments])
     ctypes.CDLL(None).munlockall()  # a command that raises its guards does so for good
     return Ran(code, read(out), read(err).decode())
+
+
+def run_here(
+    *arguments: str | Path, environment: Mapping[str, str], stdin: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
+    """As `run_keyfs`, but in this process, which takes a tenth of the time."""
+    ran = keyfs(*arguments, environment=environment, stdin=stdin)
+    return subprocess.CompletedProcess(arguments, ran.code, ran.out, ran.err.encode())
 
 
 def read(stream: TextIOWrapper) -> bytes:

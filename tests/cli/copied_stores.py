@@ -5,9 +5,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import run_here
+
 from keyfs import app
 from keyfs.core.names import Half
-from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import shared_store
 
@@ -46,7 +47,7 @@ class Place:
         return found
 
     def copy_to(self, target: "Place") -> "subprocess.CompletedProcess[bytes]":
-        return run_keyfs("copy", *self.words(target), environment=self.environment)
+        return run_here("copy", *self.words(target), environment=self.environment)
 
     def words(self, target: "Place") -> tuple[str, ...]:
         return (self.uri, target.uri, *(("--legacy",) if self.legacy else ()))
@@ -56,7 +57,7 @@ class Place:
         return {"KEYFS_MASTER_KEY": f"file:{self.master_key}"}
 
     def check(self) -> "subprocess.CompletedProcess[bytes]":
-        return run_keyfs(
+        return run_here(
             "check", environment={**self.environment, "KEYFS_STORE": self.uri, **self.legacy_environment}
         )
 

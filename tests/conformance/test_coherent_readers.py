@@ -116,7 +116,7 @@ def check_times(of_readers: list[Any]) -> None:
 def test_no_reader_is_ever_served_what_is_old_torn_or_contradictory(
     store: SharedStore, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    check_readers(store, tmp_path, options, 20_000)
+    check_readers(store, tmp_path, options, 5_000)
 
 
 @pytest.mark.soak

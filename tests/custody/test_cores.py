@@ -26,7 +26,7 @@ def gcore() -> None:
 
 def test_a_key_in_ordinary_memory_is_found(tmp_path: Path) -> None:
     with waiting("key = os.read(0, 100)", KEY) as pid:
-        found = found_in_core_of(pid, KEY, tmp_path)
+        found = found_in_core_of(pid, tmp_path, KEY)
     assert set(found) == {name for name, _ in windows(KEY) if name.startswith("raw") and "back" not in name}
 
 
@@ -34,7 +34,7 @@ def test_a_part_in_any_dress_is_found(tmp_path: Path) -> None:
     part = KEY[20:31]  # the shortest that always is
     given = b"\n".join((part, part[::-1], part.hex().encode(), part.hex().upper().encode(), V1_TEXT[9:40]))
     with waiting("key = os.read(0, 1000)", given) as pid:
-        found = found_in_core_of(pid, KEY, tmp_path)
+        found = found_in_core_of(pid, tmp_path, KEY)
     for dress in ("raw bytes at 20", "raw bytes at 20, backwards", "hex at 20", "capital hex at 20"):
         assert dress in found
     assert any(name.startswith("base64") for name in found)
@@ -43,7 +43,7 @@ def test_a_part_in_any_dress_is_found(tmp_path: Path) -> None:
 def test_a_forgotten_key_is_found(tmp_path: Path) -> None:
     """What is freed is not overwritten: this is what the rest is about."""
     with waiting("key = os.read(0, 5000)[:]; del key", KEY * 100) as pid:
-        assert found_in_core_of(pid, KEY, tmp_path)
+        assert found_in_core_of(pid, tmp_path, KEY)
 
 
 def test_pythons_own_base64_decoder_leaves_the_key_behind(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ key = decode(100)
 assert wipe_immutable(key)
 """
     with waiting(source, V1_TEXT) as pid:
-        assert found_in_core_of(pid, KEY, tmp_path)
+        assert found_in_core_of(pid, tmp_path, KEY)
 
 
 # --- custody ---
@@ -78,9 +78,9 @@ def test_a_held_key_is_not_found(tmp_path: Path, kind: str) -> None:
     if memory._room(1, kind) is None:
         pytest.skip(f"this machine grants no {kind} memory")
     with waiting(HOLD.format(size=len(KEY), kind=kind), KEY) as pid:
-        assert found_in_core_of(pid, KEY, tmp_path) == {}
+        assert found_in_core_of(pid, tmp_path, KEY) == {}
         # A debugger that is told to dump all gets what the kernel lets it read.
-        assert bool(found_in_core_of(pid, KEY, tmp_path, whole=True)) == (kind != "memfd_secret")
+        assert bool(found_in_core_of(pid, tmp_path, KEY, whole=True)) == (kind != "memfd_secret")
 
 
 def test_what_sealing_and_opening_leaves_is_no_key(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_sealing_and_opening_leaves_is_no_key(tmp_path: Path) -> None:
         "    assert len(sealer.unseal(sealer.seal(Secret(bytes(size)), b'alice'), b'alice')) == size\n"
     )
     with waiting(source, KEY) as pid:
-        assert found_in_core_of(pid, KEY, tmp_path) == {}
+        assert found_in_core_of(pid, tmp_path, KEY) == {}
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2"])
@@ -107,8 +107,8 @@ for _ in range(20):
 assert key == provider.fetch()
 """
     with waiting(source) as pid:
-        for secret in (KEY, SIGNATURE_KEY, V1_TEXT, base64(SIGNATURE_KEY)):
-            assert found_in_core_of(pid, secret, tmp_path) == {}
+        secrets = (KEY, SIGNATURE_KEY, V1_TEXT, base64(SIGNATURE_KEY))
+        assert found_in_core_of(pid, tmp_path, *secrets) == {}
 
 
 def test_what_refusing_leaves_is_no_key(tmp_path: Path) -> None:
@@ -127,8 +127,7 @@ except MasterKeyUnavailable as exc:
 assert caught
 """
         with waiting(source) as pid:
-            for secret in (KEY, V1_TEXT):
-                assert found_in_core_of(pid, secret, tmp_path) == {}
+            assert found_in_core_of(pid, tmp_path, KEY, V1_TEXT) == {}
 
 
 def test_a_key_that_was_fetched_apart_is_not_found_here(tmp_path: Path) -> None:
@@ -158,4 +157,4 @@ key = provider_of("corekey:{path}", "v2", None, 60.0).fetch()
 assert (len(key.encryption), len(key.signature), len(key.warnings)) == ({len(KEY)}, {len(KEY)}, 1)
 """
     with waiting(source) as pid:
-        assert found_in_core_of(pid, KEY, tmp_path) == {}
+        assert found_in_core_of(pid, tmp_path, KEY) == {}

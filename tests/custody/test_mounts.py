@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,8 +48,19 @@ class Site:
         return (self.place / "daemon.log").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def key_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one key, made once: each site has a copy of it."""
+    store = tmp_path_factory.mktemp("made") / "keys"
+    for words in (["init"], ["generate", NAME]):
+        ran = run_keyfs(*words, environment={"KEYFS_STORE": str(store), "ACRA_MASTER_KEY": TEXT})
+        assert ran.returncode == 0, ran.stderr.decode()
+    return store
+
+
 @pytest.fixture(params=["env", "file", "command"])
-def site(request: pytest.FixtureRequest, tmp_path: Path, fuse_required: None) -> Site:
+def site(request: pytest.FixtureRequest, tmp_path: Path, key_store: Path, fuse_required: None) -> Site:
+    shutil.copytree(key_store, tmp_path / "keys")
     environment = {
         "KEYFS_STORE": str(tmp_path / "keys"),
         "KEYFS_LOG_LEVEL": "debug",
@@ -57,9 +69,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, fuse_required: None) ->
     path = tmp_path / "key.canary-input"
     path.touch(mode=0o600)
     path.write_text(TEXT)
-    for words in (["init"], ["generate", NAME, "--master-key", f"file:{path}"]):
-        ran = run_keyfs(*words, environment=environment)
-        assert ran.returncode == 0, ran.stderr.decode()
     if request.param == "env":
         environment["ACRA_MASTER_KEY"] = TEXT
     else:
@@ -103,15 +112,24 @@ def foreground(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
                 run_keyfs("umount", "--lazy", site.mountpoint, environment={})
 
 
-def test_a_core_of_the_daemon_holds_no_part_of_the_key(site: Site) -> None:
+def test_core_environment_log_and_status_hold_no_part_of_the_key(site: Site) -> None:
     """Where there is memfd_secret, not even when a debugger is told to dump what is not to be dumped."""
     need_gcore()
     whole = key_memory() == "memfd_secret"
     with mounted(site.mountpoint, environment=site.environment) as mountpoint:
         daemon = use(mountpoint)
+        assert len(descendants(daemon)) >= 2
         for process in descendants(daemon):
-            assert found_in_core_of(process, KEY, site.place, whole=whole) == {}
+            assert found_in_core_of(process, site.place, KEY, whole=whole) == {}
+        assert canary.found_in(environments(daemon)) == []
+        for name in os.listdir(mountpoint / ".keyfs"):
+            assert canary.found_in((mountpoint / ".keyfs" / name).read_bytes()) == []
+        status = run_keyfs("status", "--json", environment={})
+        assert str(mountpoint).encode() in status.stdout
+        assert canary.found_in(status.stdout + status.stderr) == []
         assert use(mountpoint) == daemon
+    assert b"rotation.committed" in site.log
+    assert canary.found_in(site.log) == []
 
 
 def test_a_core_of_a_daemon_that_fetched_its_key_again_holds_no_part_of_it(site: Site) -> None:
@@ -120,24 +138,9 @@ def test_a_core_of_a_daemon_that_fetched_its_key_again_holds_no_part_of_it(site:
         daemon = use(mountpoint)
         os.kill(daemon, signal.SIGHUP)
         wait_until(lambda: b"master_key.renewed" in site.log)
-        assert found_in_core_of(daemon, KEY, site.place) == {}
+        assert found_in_core_of(daemon, site.place, KEY) == {}
         assert canary.found_in(environments(daemon)) == []
         assert use(mountpoint) == daemon
-    assert canary.found_in(site.log) == []
-
-
-def test_environment_log_and_status_hold_no_part_of_the_key(site: Site) -> None:
-    need_gcore()
-    with mounted(site.mountpoint, environment=site.environment) as mountpoint:
-        daemon = use(mountpoint)
-        assert len(descendants(daemon)) >= 2
-        assert canary.found_in(environments(daemon)) == []
-        for name in os.listdir(mountpoint / ".keyfs"):
-            assert canary.found_in((mountpoint / ".keyfs" / name).read_bytes()) == []
-        status = run_keyfs("status", "--json", environment={})
-        assert str(mountpoint).encode() in status.stdout
-        assert canary.found_in(status.stdout + status.stderr) == []
-    assert b"rotation.committed" in site.log
     assert canary.found_in(site.log) == []
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +40,6 @@ def material_for(ring: str) -> bytes:
     return PRIVATE_KEY if is_pair else hashlib.sha256(ring.encode()).digest()
 
 
-def run_all(store: OwnStore, commands: Iterable[tuple[str, ...]]) -> list[bytes]:
-    """What the commands print; two run at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda command: store.keyfs(*command), commands))
-
-
 def generate_all(store: OwnStore, rings: Iterable[str]) -> None:
     """As the command does, but in this process: there are many."""
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +70,8 @@ def made(
     rings = [f"{purpose}/{client}" for purpose in CLIENT_PURPOSES for client in clients]
     rings += GLOBAL
     by_command = [ring for ring in rings if ring.partition("/")[2] in (*FEW, "@global")]
-    run_all(store, [("generate", ring) for ring in by_command])
+    for ring in by_command:
+        store.keyfs("generate", ring)
     generate_all(store, [ring for ring in rings if ring not in by_command])
     with mounted(store.root.parent / "mount", environment=store.environment) as mountpoint:
         for ring in rings:
@@ -131,7 +125,7 @@ def test_read_gives_what_the_mount_shows(made: Made) -> None:
         or path.startswith("audit-log")
         or (path.startswith("storage/") and "/current" in path)
     ]
-    assert run_all(made.store, [("read", path) for path in paths]) == [made.shown[path] for path in paths]
+    assert [made.store.keyfs("read", path) for path in paths] == [made.shown[path] for path in paths]
 
 
 def test_the_inventory_is_complete(made: Made) -> None:

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from command_line import run_here
 from independent_reader import Contents, StoreRefused, read_redis
 from own_store import ALL_KEYS
 
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.store.redis_client import Client
-from keyfs.testing.mounted import run_keyfs
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import SharedStore, mount_of, shared_store
 
@@ -123,7 +123,7 @@ def test_the_same_steps_leave_the_same_keys_as_acra_leaves(client: Client, store
     (retired,) = [value for name, value in dump_of(client).items() if ".old/" in name]
     assert retired == first
     # Acra destroys a current version, keyfs never: that step is Acra's own.
-    refused = run_keyfs("destroy", "hmac-sym/alice/current", environment=store.environment)
+    refused = run_here("destroy", "hmac-sym/alice/current", environment=store.environment)
     assert refused.returncode == 12
     replay(client, 3)
     assert form_of(dump_of(client)) == form_of(destroyed)
@@ -223,7 +223,7 @@ def test_what_an_interrupted_tool_of_acra_left_is_named_and_moved_out_of_the_sto
     client.set(f"{PREFIX}/alice_hmac59889364897882252", blob)
     with pytest.raises(StoreRefused):
         contents_of(client, store)
-    done = run_keyfs("check", environment=store.environment)
+    done = run_here("check", environment=store.environment)
     assert (done.returncode, b"left-over" in done.stdout) == (1, True)
     store.keyfs("check", "--repair")
     assert len(contents_of(client, store).keys) == 1

@@ -91,7 +91,7 @@ def find_what_breaks(*, always_alike: bool = False) -> None:
     run_state_machine_as_test(
         PageMachine,
         settings=settings(
-            max_examples=3000 if always_alike else 500,
+            max_examples=3000 if always_alike else max(200, settings().max_examples),
             derandomize=always_alike,
             stateful_step_count=40,
             phases=(Phase.generate,),

@@ -175,7 +175,7 @@ def test_no_worker_needs_the_place_of_the_key_again_and_nobody_shows_the_key(
     facts = use(secret_site)
     assert facts["restarts"] == "1"
     for name in ("supervisor", "pid"):
-        assert found_in_core_of(int(facts[name]), canary.MASTER_KEY, tmp_path, whole=whole) == {}
+        assert found_in_core_of(int(facts[name]), tmp_path, canary.MASTER_KEY, whole=whole) == {}
     assert len(descendants(int(facts["supervisor"]))) >= 3
     assert canary.found_in(environments(int(facts["supervisor"]))) == []
 
