@@ -37,7 +37,7 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
     field = Field(remarks=[f"{reads} keys in each round"])
     with (
         bench.cold_store(workshop.new_place("cold"), (2 * rounds + 1) * reads) as store,
-        bench.cold_mount(store) as mount,
+        bench.cold_mount(store, "--read-only") as mount,
         rivals.floor(workshop.new_place("floor")) as floor,
     ):
         bench.mount_us(mount, range(reads), 1)  # a warm-up: of the daemon, not of what is measured
@@ -61,7 +61,7 @@ CONTEST = Contest(
     unit="µs per key",
     rows=tuple(
         Row(
-            f"cold read from Redis, {readers('', count)[2:]}",
+            f"cold read from Redis, read-only mount, {readers('', count)[2:]}",
             readers(name, count),
             readers("script", count),
             limit,
