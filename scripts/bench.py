@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarking import contests, publication, report, rivals
 from benchmarking.contest import Contest, Outcome, hold
 from benchmarking.figures import Spread
-from benchmarking.programs import DISK, KEYFS, TMPFS, BenchError, mounted, obey_signals, on_terminate, run
+from benchmarking.programs import KEYFS, TMPFS, BenchError, mounted, obey_signals, on_terminate, run
 from benchmarking.reading import read_once
-from benchmarking.workshop import PREFIX, Effort, Workshop
+from benchmarking.workshop import WHERE, Effort, Workshop
 
 # What the other bench programs here use, too.
 __all__ = ["KEYFS", "TMPFS", "BenchError", "Spread", "mounted", "on_terminate", "read_once", "run"]
@@ -28,7 +28,7 @@ def say(line: str) -> None:
 def measure(chosen: Sequence[Contest], effort: Effort) -> report.Report:
     """Holds the contests one after the other."""
     outcomes: list[Outcome] = []
-    say(f"everything lies in {PREFIX}*, in {TMPFS} and {DISK}")
+    say(WHERE)
     with Workshop(effort) as workshop:
         for contest in chosen:
             outcomes.append(hold(contest, workshop, say))

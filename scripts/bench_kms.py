@@ -110,7 +110,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.reads < 1:
         parser.error("--reads must be at least 1")
-    found = run(200 if given.quick else given.reads)
+    found = run(100 if given.quick else given.reads)
     given.output.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found), end="\n\n")
     print(f"all figures: {given.output}")

@@ -16,11 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, ParamSpec, TypeVar
 
+from bench import say
 from benchmarking import stores
 from benchmarking.plain_rotation import rotate_file
 from benchmarking.programs import BenchError, obey_signals
 from benchmarking.rivals import KEY_BYTES, ONE_CLIENT
-from benchmarking.workshop import Effort, Workshop
+from benchmarking.workshop import WHERE, Effort, Workshop
 
 from keyfs.app import Access, open_keys
 from keyfs.broker import writer as writers
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rotations: shows that it runs, no more")
     parser.add_argument("--rotations", type=int, default=200)
     given = parser.parse_args()
+    say(WHERE)
     try:
         with Workshop(Effort(given.quick)) as workshop:
             ours, plain = measure(workshop, 10 if given.quick else given.rotations)

@@ -14,6 +14,7 @@ from benchmarking.programs import DISK, TMPFS, BenchError
 
 QUICK_ROUNDS = 1
 PREFIX = f"keyfs-bench-{os.getpid()}-"
+WHERE = f"everything lies in {PREFIX}*, in {TMPFS} and {DISK}"
 _T = TypeVar("_T")
 
 
