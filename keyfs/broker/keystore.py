@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Final
 
+from keyfs.broker.directory_marks import DirectoryMarks
 from keyfs.broker.index import Index
-from keyfs.broker.marks import DirectoryMarks
 from keyfs.broker.reader import BlobReader, Opened
 from keyfs.broker.states import KeyStates
 from keyfs.core.names import Half, KeyRef
