@@ -21,6 +21,7 @@ import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from keyfs.testing import canary
 
@@ -39,6 +40,21 @@ HEAVY = {
     "tests/programs/": "programs",
     "tests/supervised/": "programs",
 }
+# Begun first and in this order, else one worker is at work alone in the end: how groups or paths begin.
+LONG = (
+    "mount",
+    "fault",
+    "programs",
+    "tests/interop/test_v2",
+    "tests/custody/",
+    "tests/aws/",
+    "tests/packaging/",
+    "tests/conformance/",
+    "tests/cli/",
+    "tests/guards/",
+    "tests/property/",
+    "tests/interop/",
+)
 
 # A slow machine is no failure, and a failure seen once must be seen again. "thorough" is for the nightly run:
 # pytest --hypothesis-profile thorough.
@@ -64,6 +80,13 @@ class FewHeavyAtATime(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         return next((group for folder, group in HEAVY.items() if path.startswith(folder)), path)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """The longest that is left. What follows it in the queue is ordered by the number of tests."""
+        left = (group for first in LONG for group in self.workqueue if group.startswith(first))
+        if (longest := next(left, None)) is not None:
+            self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

@@ -1,6 +1,7 @@
 """The hunt for canaries finds them in every dress, and a run that shows one fails."""
 
 import base64
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,23 +71,30 @@ def test_a_key_in_a_file_is_found_unless_it_was_put_there_on_purpose(tmp_path: P
 
 HEAD = "import logging, sys, pytest\nfrom keyfs.testing import canary\n"
 SHOWN = {
-    "stdout": "def test_it(): print(canary.SYMMETRIC.hex())",
-    "stderr": "def test_it(): print(canary.MASTER_KEY, file=sys.stderr)",
-    "log": "def test_it(): logging.getLogger('other').error('%s', canary.SYMMETRIC)",
-    "set-up": "@pytest.fixture\ndef f(): print(canary.TEXT)\ndef test_it(f): pass",
-    "failure": "def test_it(): pytest.fail(canary.SYMMETRIC.hex())",
-    "error": "def test_it(): raise ValueError(list(canary.PRIVATE))",
+    "stdout": "print(canary.SYMMETRIC.hex())",
+    "stderr": "print(canary.MASTER_KEY, file=sys.stderr)",
+    "log": "logging.getLogger('other').error('%s', canary.SYMMETRIC)",
+    "failure": "pytest.fail(canary.SYMMETRIC.hex())",
+    "error": "raise ValueError(list(canary.PRIVATE))",
 }
+IN_SET_UP = "@pytest.fixture\ndef f(): print(canary.TEXT)\ndef test_set_up(f): pass\n"
 
 
-@pytest.mark.parametrize("test", SHOWN.values(), ids=SHOWN)
-def test_a_test_that_shows_a_key_fails_and_the_report_does_not_show_it_again(
-    tmp_path: Path, test: str
-) -> None:
-    ran = run_pytest(tmp_path, HEAD + test)
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """By a run of tests that all show a key."""
+    tests = "".join(f"def test_{name}(): {body}\n" for name, body in SHOWN.items())
+    wide = {"COLUMNS": "200"}
+    ran = run_pytest(tmp_path_factory.mktemp("run"), HEAD + tests + IN_SET_UP, environment=wide)
     assert ran.returncode == 1
-    assert "key bytes were shown: " in ran.stdout
     assert canary.found_in(ran.stdout + ran.stderr) == []
+    return ran.stdout
+
+
+@pytest.mark.parametrize("name", [*SHOWN, "set_up"])
+def test_a_test_that_shows_a_key_fails_and_the_report_does_not_show_it_again(name: str, said: str) -> None:
+    line = rf"^(FAILED|ERROR) test_it.py::test_{name} - \w+: key bytes were shown: "
+    assert re.search(line, said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize(("name", "fails"), [("key", True), ("key.canary-input", False)])

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,7 +17,7 @@ CONFTEST = Path(__file__).parents[1] / "conftest.py"
 def run_pytest(
     folder: Path,
     test: str,
-    *,
+    *options: str,
     prefix: Sequence[str] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
@@ -33,6 +35,7 @@ def run_pytest(
         "--basetemp",
         str(folder / "tmp"),
         "-q",
+        *options,
     ]
     clean = {name: value for name, value in os.environ.items() if name not in ("CI", "KEYFS_REQUIRE_FUSE")}
     return subprocess.run(
@@ -46,47 +49,13 @@ import logging, pytest
 def test_it():
     logging.getLogger("keyfs.store").warning("the store is %s", "away")
 """
-
-
-@pytest.mark.parametrize(
-    ("mark", "outcome"),
-    [
-        ("", "no expects_log announces: the store is away"),
-        ("@pytest.mark.expects_log('store is .*back')", "no expects_log announces: the store is away"),
-        ("@pytest.mark.expects_log('away$')\n@pytest.mark.expects_log('fire')", "what never came: fire"),
-        ("@pytest.mark.expects_log('store is away')", "1 passed"),
-    ],
-)
-def test_a_warning_fails_a_test_that_does_not_announce_it(tmp_path: Path, mark: str, outcome: str) -> None:
-    ran = run_pytest(tmp_path, WARNS.format(mark=mark))
-    assert outcome in ran.stdout
-    assert (ran.returncode == 0) == ("passed" in outcome)
-
-
-def test_a_leaked_file_fails_the_test_that_leaked_it(tmp_path: Path) -> None:
-    ran = run_pytest(
-        tmp_path,
-        "def test_leaks(): open(__file__)\ndef test_after(): pass\n",
-    )
-    assert "unclosed file" in ran.stdout
-    assert "test_it.py::test_leaks" in ran.stdout
-    assert ran.returncode == 1
-
-
-# Detached on purpose: a daemon has another parent.
-STAYS = """
-import subprocess
-def test_it():
-    subprocess.run(["setsid", "--fork", "sleep", "60.123"], check=True)
-"""
-
-
-def test_a_daemon_that_outlives_the_session_fails_it_and_is_killed(tmp_path: Path) -> None:
-    ran = run_pytest(tmp_path, STAYS)
-    assert "left running: " in ran.stdout
-    assert "sleep 60.123" in ran.stdout
-    assert ran.returncode == 1
-
+MARKS = [
+    ("", "no expects_log announces: the store is away"),
+    ("@pytest.mark.expects_log('store is .*back')", "no expects_log announces: the store is away"),
+    ("@pytest.mark.expects_log('away$')\n@pytest.mark.expects_log('fire')", "what never came: fire"),
+    ("@pytest.mark.expects_log('store is away')", ""),
+]
+LEAKS = "def test_leaks(): open(__file__)\ndef test_after(): pass\n"
 
 # A mount whose daemon never answered is still a mount.
 MOUNTS = """
@@ -109,16 +78,78 @@ def mounted(tmp_path_factory):
 def test_one(mounted): pass
 def test_two(mounted): pass
 """
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts by mount(2), which needs root")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts by mount(2), which needs root")
-@pytest.mark.parametrize("scope", ["function", "module", "session"])
+@pytest.fixture(scope="module")
+def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What is said about each test, by file and name, in one run for all that shows before a session ends."""
+    folder = tmp_path_factory.mktemp("run")
+    for number, (mark, _) in enumerate(MARKS):
+        (folder / f"test_warns_{number}.py").write_text(WARNS.format(mark=mark))
+    (folder / "test_leaks.py").write_text(LEAKS)
+    for scope, unmounts in product(("function", "module"), (True, False)):
+        source = MOUNTS.format(scope=scope, unmounts=unmounts)
+        (folder / f"test_mounts_{scope}_{unmounts}.py").write_text(source)
+    ran = run_pytest(folder, "def test_passes(): pass\n", "--junitxml=results.xml")
+    assert ran.returncode == 1, ran.stdout
+    assert str(folder) not in Path("/proc/self/mounts").read_text()
+    said: dict[str, str] = {}
+    for case in ET.parse(folder / "results.xml").iter("testcase"):
+        words = (f"{one.get('message')} {one.text}" for one in case)
+        name = f"{case.get('classname')}.{case.get('name')}"
+        said[name] = said.get(name, "") + "".join(words)
+    assert said["test_it.test_passes"] == ""
+    return said
+
+
+@pytest.mark.parametrize("number", range(len(MARKS)))
+def test_a_warning_fails_a_test_that_does_not_announce_it(number: int, complaints: dict[str, str]) -> None:
+    said, expected = complaints[f"test_warns_{number}.test_it"], MARKS[number][1]
+    assert expected in said
+    assert bool(said) == bool(expected)
+
+
+def test_a_leaked_file_fails_the_test_that_leaked_it(complaints: dict[str, str]) -> None:
+    assert "unclosed file" in complaints["test_leaks.test_leaks"]
+    assert complaints["test_leaks.test_after"] == ""
+
+
+# Detached on purpose: a daemon has another parent.
+STAYS = """
+import subprocess
+def test_it():
+    subprocess.run(["setsid", "--fork", "sleep", "60.123"], check=True)
+"""
+
+
+def test_a_daemon_that_outlives_the_session_fails_it_and_is_killed(tmp_path: Path) -> None:
+    ran = run_pytest(tmp_path, STAYS)
+    assert "left running: " in ran.stdout
+    assert "sleep 60.123" in ran.stdout
+    assert ran.returncode == 1
+
+
+@needs_root
+@pytest.mark.parametrize("scope", ["function", "module"])
 @pytest.mark.parametrize("unmounts", [True, False])
 @pytest.mark.usefixtures("fuse_required")
-def test_a_mount_left_by_a_fixture_of_any_scope_fails_and_is_taken_away(
-    tmp_path: Path, scope: str, unmounts: bool
+def test_a_mount_left_by_a_fixture_fails_and_is_taken_away(
+    complaints: dict[str, str], scope: str, unmounts: bool
 ) -> None:
-    ran = run_pytest(tmp_path, MOUNTS.format(scope=scope, unmounts=unmounts))
+    said = [complaints[f"test_mounts_{scope}_{unmounts}.test_{which}"] for which in ("one", "two")]
+    complained = ["left mounted: " in words for words in said]
+    assert complained == [not unmounts and scope == "function", not unmounts]
+    assert not unmounts or said == ["", ""]
+
+
+@needs_root
+@pytest.mark.parametrize("unmounts", [True, False])
+@pytest.mark.usefixtures("fuse_required")
+def test_a_mount_left_by_a_fixture_of_the_session_fails_and_is_taken_away(
+    tmp_path: Path, unmounts: bool
+) -> None:
+    ran = run_pytest(tmp_path, MOUNTS.format(scope="session", unmounts=unmounts))
     assert ("left mounted: " in ran.stdout) == (not unmounts)
     assert ran.returncode == (0 if unmounts else 1), ran.stdout
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
