@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from command_line import run_here
 from ring_reader import MARK, ReadRing, read_ring
 from strangers import Raw
 
@@ -49,7 +50,7 @@ class Site:
         return {"KEYFS_STORE": self.uri, "ACRA_MASTER_KEY": MASTER_KEY}
 
     def keyfs(self, *words: str, stdin: bytes = b"", code: int = 0) -> bytes:
-        done = run_keyfs(*words, environment=self.environment, stdin=stdin)
+        done = run_here(*words, environment=self.environment, stdin=stdin)
         assert done.returncode == code, done.stderr.decode()
         return done.stdout
 
