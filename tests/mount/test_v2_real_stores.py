@@ -102,8 +102,10 @@ def test_what_does_not_verify_is_told(store: Seen) -> None:
     assert store.status["layout"] == "v2"
     done = run_keyfs("check", environment=store.environment)
     said = (done.stdout + done.stderr).decode()
-    assert all(f"{path}.keyring" in said for path in store.expected.refused)
-    assert (done.returncode == 0) == (not store.expected.refused), said
+    empty = {path for path, (_, versions) in store.expected.rings.items() if not versions}
+    told = {*store.expected.refused, *empty}
+    assert all(f"{path}.keyring" in said for path in told)
+    assert (done.returncode == 0) == (not told), said
 
 
 def test_list_agrees(store: Seen) -> None:
