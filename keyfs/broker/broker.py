@@ -16,7 +16,7 @@ import trio
 from keyfs.broker.changes import Changes, Tools
 from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import UNHEARD
-from keyfs.broker.news import News, Tell
+from keyfs.broker.news import APART_S, News, Tell
 from keyfs.broker.reader import Opened
 from keyfs.broker.upkeep import Upkeep
 from keyfs.broker.viewing import shown
@@ -111,8 +111,12 @@ class KeyBroker:
                 else:
                     await trio.lowlevel.wait_readable(watch.fileno())
                 await self._let_writer_end()
-                if self._keys.has_changes() or not self._keys.waits_for_changes:
+                if not self._keys.waits_for_changes:
                     await self._take_in(FOLLOW_WITHIN_S)
+                    continue
+                if self._keys.has_changes():
+                    await self._take_in(FOLLOW_WITHIN_S)
+                await trio.sleep(APART_S)  # who asks meanwhile looks himself; no writer is disturbed
 
     async def _let_writer_end(self) -> None:
         """What a writer of ours does is in the index when it ends: who looks before that is in its way."""
