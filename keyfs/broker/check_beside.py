@@ -43,10 +43,12 @@ def beside(keys: KeyStore, *, repairs: bool) -> Iterator[Finding]:
 
 
 def _damaged_states(keys: KeyStore, message: str, *, repairs: bool) -> Finding:
+    if not repairs:
+        return Finding("states-damaged", STATES_BESIDE, message)
     with keys.store.lock():
         text = keys.store.read_beside(STATES_BESIDE) or b""
         kept = salvaged(text)
-        if not repairs or kept is None:
+        if kept is None:
             return Finding("states-damaged", STATES_BESIDE, message)
         place = _keep(keys, "damaged", text)
         keys.store.write_beside(STATES_BESIDE, as_text(kept), is_locked=True)

@@ -11,8 +11,9 @@ from keyfs.broker import check_rings
 from keyfs.broker.check import check
 from keyfs.broker.findings import KINDS, Finding
 from keyfs.core.secret import Secret
-from keyfs.errors import StoreUnavailable
+from keyfs.errors import ReadOnly, StoreUnavailable
 from keyfs.seal.keypair import generate_pair
+from keyfs.store.base import STATES_BESIDE
 from keyfs.testing.builders import (
     EVERY_REF,
     STORAGE,
@@ -264,6 +265,16 @@ def test_an_orphan_that_a_writer_takes_up_is_not_set_aside(medium: Medium) -> No
     check(keys.keys, keys.writer, settle_s=0)
     assert not medium.aside
     assert in_memory(medium).values(STORAGE_SYM) == [*expected, other.secret(STORAGE_SYM)]
+
+
+@pytest.mark.expects_log("states.unreadable")
+def test_damaged_states_are_told_where_nothing_can_be_locked(medium: Medium) -> None:
+    """As on a medium that is read-only."""
+    keys = in_memory(medium)
+    keys.store.write_beside(STATES_BESIDE, b"{")
+    keys.keys.load()
+    keys.store.before("lock", failing(ReadOnly("read-only")))
+    assert [finding.code for finding in check(keys.keys).findings] == ["states-damaged"]
 
 
 def test_each_code_in_the_table_is_used_and_each_that_is_used_is_in_the_table() -> None:
