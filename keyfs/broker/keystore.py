@@ -149,10 +149,10 @@ class KeyStore:
         self._written = ref
         try:
             yield
-        finally:
             with self.mutex, suppress(KeyfsError):  # the store is suspect then
                 if self.waits_for_changes and self._has_unheard():
                     self._untold.update(self.refresh())
+        finally:
             self._written = None
 
     def untold(self) -> set[Slot]:

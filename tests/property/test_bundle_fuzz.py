@@ -1,7 +1,6 @@
 """Bundles from anyone: an answer or one typed error, within bounded memory; what is written comes back."""
 
 import contextlib
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from bounded_memory import within_memory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,6 @@ from keyfs.layout.v1_bundles import from_records
 from keyfs.seal.bundles import Format, Lock, recognise, seal_bundle
 
 KEY = Lock(Secret(bytes(range(32))))
-LYING = 1 << 20  # bytes of memory that a short input may make us take, at most
 GOB = gob.encode([("alice_hmac", b"\x01" * 32), ("alice_hmac.old/2026-11-24T02:46:56.8", b"\x02" * 32)])
 times = st.none() | st.integers(0, 2**62)
 said: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
@@ -76,16 +75,6 @@ def flat(bundle: Bundle) -> list[object]:
         for key in bundle.keys
         for v in key.versions
     ]
-
-
-def within_memory(work: Callable[[], object], most: int = LYING) -> None:
-    tracemalloc.start()
-    try:
-        work()
-    finally:
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert peak < most
 
 
 def refusing(work: Callable[[], object], *kinds: type[Exception]) -> None:

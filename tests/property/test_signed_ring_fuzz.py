@@ -3,12 +3,11 @@
 Who has the signature key may write anything; so may a bug of another program that has it.
 """
 
-import tracemalloc
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import pytest
+from bounded_memory import within_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +30,6 @@ from keyfs.testing.ring_stores import SIGNATURE_KEY, SINCE_NS, codec, put_ring, 
 
 REF: Final = parse_key_ref("storage-sym/alice")
 PATH: Final = "client/alice/storage-sym"
-LYING: Final = 1 << 20  # bytes of memory that a short input may make us take, at most
 LOCK: Final = Lock(new_key(Format.ACRA_V2))
 SECONDS = st.integers(-631_152_000, 2_524_607_999).map(lambda seconds: seconds * NANOSECONDS)
 BLOBS = st.none() | st.binary(max_size=80)
@@ -74,16 +72,6 @@ def edited(data: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
         start = int(place * len(found))
         found[start : start + removed] = added
     return bytes(found)
-
-
-def within_memory(work: Callable[[], object], most: int = LYING) -> None:
-    tracemalloc.start()
-    try:
-        work()
-    finally:
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert peak < most
 
 
 def payload_of(ring: Ring) -> bytes:

@@ -12,7 +12,16 @@ import pytest
 from keyfs.core.names import KeyRef
 from keyfs.core.stamps import format_stamp
 from keyfs.store.directory import DirectoryStore
-from keyfs.testing.builders import HMAC_SYM, NOON_NS, STORAGE, STORAGE_SYM, Keys, on_store
+from keyfs.testing.builders import (
+    HMAC_SYM,
+    NOON_NS,
+    STORAGE,
+    STORAGE_SYM,
+    Keys,
+    full_medium,
+    in_memory,
+    on_store,
+)
 
 HISTORY = Path("alice_storage_sym.old")
 
@@ -120,3 +129,18 @@ def test_a_look_at_what_is_pending_does_not_disturb_one_of_another_thread(keys: 
         finally:
             stop.set()
         looking.result()
+
+
+def test_a_key_is_not_taken_for_being_written_for_ever_after_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others do with it would never be told again."""
+    keys = in_memory(full_medium()).keys
+    keys.waits_for_changes = True
+    monkeypatch.setattr(keys, "_has_unheard", lambda: True)
+    monkeypatch.setattr(keys, "refresh", broken)
+    with pytest.raises(RuntimeError, match="a bug of ours"), keys.being_written(STORAGE):
+        pass
+    assert not keys.is_being_written
+
+
+def broken() -> None:
+    raise RuntimeError("a bug of ours")
