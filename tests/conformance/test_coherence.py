@@ -1,6 +1,7 @@
 """What the kernel keeps is never older than what was acknowledged; and each rule that makes it so is needed.
 
-The kernel is slow to forget here (150 ms), so that who should wait for it, and does not, is found out.
+The kernel is slow to forget here (150 ms), so that who should wait for it, and does not, is found out; and it
+keeps for an hour what it is not told to forget, so that no slow machine sees something run out.
 """
 
 import subprocess
@@ -17,7 +18,7 @@ from keyfs.testing.live import LiveStore, new_live_store
 from keyfs.testing.mounted import keyfs_environment, run_keyfs
 
 MUTATED = Path(__file__).with_name("mutated_keyfs.py")
-TTL = ("--plaintext-ttl", "2s")
+TTL = ("--plaintext-ttl", "1h")
 Probe = Callable[[LiveStore], None]
 
 PROBES: dict[str, Probe] = {
