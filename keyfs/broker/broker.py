@@ -8,7 +8,7 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -18,6 +18,7 @@ from keyfs.broker.fetcher import Fetcher
 from keyfs.broker.freshness import UNHEARD
 from keyfs.broker.news import APART_S, News, Tell
 from keyfs.broker.reader import Opened
+from keyfs.broker.snapshot import Snapshot, Standing
 from keyfs.broker.upkeep import Upkeep
 from keyfs.broker.viewing import shown
 from keyfs.core.names import CURRENT, Half, KeyRef
@@ -25,8 +26,7 @@ from keyfs.core.secret import Secret
 from keyfs.core.tree import ROOT, ROTATE_TEXT, Facts, Kind, Node
 from keyfs.core.views import View
 from keyfs.errors import KeyDestroyed, KeyExpired, KeyfsError, KeyNotFound, KeyRevoked, UnsealFailed
-from keyfs.layout.base import KeyVersion, Slot
-from keyfs.store.base import BlobStat
+from keyfs.layout.base import KeyVersion, Part, Slot
 from keyfs.store.watching import Watch
 
 AWAY_PAUSE_S: Final = 1.0
@@ -36,24 +36,6 @@ ANSWERED_S: Final = 0.002  # until a writer has heard of it
 WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The bytes of one open, and the facts about exactly those bytes."""
-
-    content: Secret
-    facts: Facts
-    is_foretold: bool = False  # whether `stat`, which opens no seal, says the same length
-    stat: BlobStat | None = None  # of the blob, where the bytes follow from it alone
-
-
-@dataclass(slots=True)
-class Standing:
-    """A snapshot that can be opened again, and the state of the index in which it was last seen current."""
-
-    snapshot: Snapshot  # its bytes are fetched from their seal when somebody looks
-    generation: int
 
 
 class KeyBroker:
@@ -178,8 +160,15 @@ class KeyBroker:
         self.freshness.demand_readable()
         if node.view is not View.FP:  # it is needed most of all where the key may not be used
             self._keys.states.demand(node.ref, node.version)
-        here = self._read_here(node.ref, node.version, node.half)
+        here = self._read_here(node.ref, node.version, node.half, is_near=True)
         return None if here is None else self._key_snapshot(node, *here)
+
+    def foresee(self, node: Node) -> None:
+        """Ask for what an open of this key would fetch: who looks for a file mostly opens it next."""
+        if node.kind is not Kind.KEY or node.ref is None or node.half is not Half.SECRET:
+            return
+        with suppress(KeyNotFound):
+            self._fetcher.foresee(self._keys.ring(node.ref).version(node.version).part(Half.SECRET))
 
     def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
         """What can be opened again while `stands` says so, without a seal; None if that is not possible."""
@@ -190,7 +179,7 @@ class KeyBroker:
         if version is None:
             return None
         content = self._keys.reader.late(node.ref, version)
-        return None if content is None else Standing(replace(snapshot, content=content), generation)
+        return None if content is None else Standing(snapshot._replace(content=content), generation)
 
     def stands(self, node: Node, standing: Standing) -> bool:
         """Whether the node still shows that snapshot, and may."""
@@ -237,8 +226,7 @@ class KeyBroker:
         self.freshness.demand_readable()
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
-            part, secret = version.part(half), version.secret
-            await self._fetcher.warm(*((part,) if secret is None or secret is part else (secret, part)))
+            await self._fetcher.warm(*_needed(version, half))
         here = self._read_here(ref, version_id, half)
         if here is not None:
             return here
@@ -256,13 +244,21 @@ class KeyBroker:
             return False
         return await self._fetcher.knock(part)
 
-    def _read_here(self, ref: KeyRef, version_id: str, half: Half) -> tuple[Opened, KeyVersion] | None:
-        """What is in memory, and opens without asking a KMS; None where a thread has to do it."""
+    def _read_here(
+        self, ref: KeyRef, version_id: str, half: Half, *, is_near: bool = False
+    ) -> tuple[Opened, KeyVersion] | None:
+        """What is in memory, or *is_near* with a store that answers at once, and opens without asking a KMS.
+
+        None where a thread has to do it.
+        """
         if not self._keys.opens_here:
             return None
         version = self._keys.ring(ref).version(version_id)
         try:
             opened = self._keys.reader.open_warm(ref, version, half)
+            if opened is None and is_near:
+                self._fetcher.warm_near(*_needed(version, half))
+                opened = self._keys.reader.open_warm(ref, version, half)
         except UnsealFailed:  # it may have been sealed anew: the thread fetches it again
             return None
         return None if opened is None else (opened, version)
@@ -280,3 +276,9 @@ class KeyBroker:
         content = self.tree.control(node)
         facts = self.tree.facts(node)
         return Snapshot(Secret(content), Facts(facts.mode, len(content), facts.mtime_ns))
+
+
+def _needed(version: KeyVersion, half: Half) -> tuple[Part, ...]:
+    """What has to be fetched for one half: the private one proves the public one."""
+    part, secret = version.part(half), version.secret
+    return (part,) if secret is None or secret is part else (secret, part)

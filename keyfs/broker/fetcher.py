@@ -40,6 +40,16 @@ class Fetcher:
         """Keep the channel open, if the store has one; without this task there is none."""
         await self._line.run()
 
+    def foresee(self, part: Part) -> None:
+        """Ask for a blob that is likely to be wanted soon, if that costs nobody a wait."""
+        if self._line.is_open and self._reader.cached(part) is None:
+            self._line.ask([part.name])
+
+    def warm_near(self, *parts: Part) -> None:
+        """As `warm`, at once, where the store answers at once; what does not come is left for `warm`."""
+        if self._line.is_open:
+            self._line.fetch_near([part.name for part in parts if self._reader.cached(part) is None])
+
     async def warm(self, *parts: Part) -> None:
         """Fetch what is not in memory yet. A blob that cannot be read is no error here: reading it tells.
 

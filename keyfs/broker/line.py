@@ -6,12 +6,14 @@ Invariants:
    it is behind the answer that did not come.
 3. What does not come as a blob is nobody's error here. The caller asks the store itself, in a thread, and
    that tells why.
+4. Nobody is kept from the loop for long: `fetch_near` blocks for NEAR_MS at most, and once that was too long,
+   nobody does so for FAR_S.
 """
 
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import trio
@@ -24,21 +26,20 @@ from keyfs.store.base import Blob, Channel, Store
 ANSWER_WITHIN_S: Final = 1.0
 PAUSE_S: Final = (0.05, 2.0)  # between attempts to open a channel: first and longest
 # A server that answers so soon is waited for on the spot: to put a task to sleep and wake it takes longer.
-# One that suddenly does not answer so soon keeps the loop for NEAR_MS, once.
 NEAR_S: Final = 0.0002
 NEAR_MS: Final = 1
+FAR_S: Final = 0.02
 _log = logging.getLogger(__name__)
 
 
 class _Question:
     """What one task asked for; others who want the same wait with it."""
 
-    __slots__ = ("asked_s", "has_all", "is_over", "left")
+    __slots__ = ("has_all", "is_over", "left")
 
     def __init__(self, names: int) -> None:
         self.left = names
         self.has_all = True
-        self.asked_s = time.perf_counter()
         self.is_over: trio.Event | None = None  # made when somebody has to wait
 
     def answer(self, *, is_blob: bool) -> None:
@@ -82,7 +83,7 @@ class Line:
         self._keep = keep
         self._channel: Channel | None = None
         self._asked: dict[str, _Question] = {}
-        self._is_near = True
+        self._far_until_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -105,41 +106,47 @@ class Line:
             pause_s = min(pause_s * 2, PAUSE_S[1]) if is_short else PAUSE_S[0]
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
+    def ask(self, names: Sequence[str]) -> Collection[_Question]:
+        """Ask for these blobs, unless somebody does already; none where that is not possible now."""
+        questions = {self._asked[name] for name in names if name in self._asked}
+        new = [name for name in dict.fromkeys(names) if name not in self._asked]
+        try:
+            if self._channel is None or (new and not self._channel.ask(new)):
+                return ()
+        except StoreUnavailable as exc:
+            self._lose(self._channel, str(exc))
+            return ()
+        if new:
+            question = _Question(len(new))
+            self._asked.update(dict.fromkeys(new, question))
+            questions.add(question)
+        return questions
+
+    def fetch_near(self, names: Sequence[str]) -> None:
+        """As `fetch`, but blocks for a moment, where the server answers at once; what comes late is kept."""
+        channel, began_s = self._channel, time.perf_counter()
+        if channel is None or began_s < self._far_until_s or not self.ask(names):
+            return
+        took_s = 0.0
+        while took_s < NEAR_S and self._channel is channel and any(name in self._asked for name in names):
+            if channel.wait(NEAR_MS):
+                self._take(channel)
+            took_s = time.perf_counter() - began_s
+        if took_s > NEAR_S:
+            self._far_until_s = began_s + took_s + FAR_S
+
     async def fetch(self, names: Sequence[str]) -> bool:
         """Have these blobs kept; whether all of them came.
 
         Raises:
             StoreUnavailable: no answer in time.
         """
-        channel = self._channel
-        if channel is None:
+        channel, questions = self._channel, self.ask(names)
+        if channel is None or not questions:
             return False
-        questions = {self._asked[name] for name in names if name in self._asked}
-        new = [name for name in dict.fromkeys(names) if name not in self._asked]
-        if new:
-            question = self._ask(channel, new)
-            if question is None:
-                return False
-            questions.add(question)
         for question in questions:
             await self._wait(channel, question)
         return all(question.has_all for question in questions)
-
-    def _ask(self, channel: Channel, names: Sequence[str]) -> _Question | None:
-        """The question that these names are from now on; None where that is not possible."""
-        try:
-            if not channel.ask(names):
-                return None
-        except StoreUnavailable as exc:
-            self._lose(channel, str(exc))
-            return None
-        is_alone, question = not self._asked, _Question(len(names))
-        self._asked.update(dict.fromkeys(names, question))
-        if is_alone and self._is_near:
-            if channel.wait(NEAR_MS):
-                self._take(channel)
-            self._is_near = time.perf_counter() - question.asked_s < NEAR_S
-        return question
 
     async def _wait(self, channel: Channel, question: _Question) -> None:
         if await question.wait():
@@ -172,10 +179,9 @@ class Line:
             if blob is not None:
                 self._keep(name, blob)
             question.answer(is_blob=blob is not None)
-            self._is_near = time.perf_counter() - question.asked_s < NEAR_S
 
-    def _lose(self, channel: Channel, reason: str) -> None:
-        if self._channel is not channel:
+    def _lose(self, channel: Channel | None, reason: str) -> None:
+        if channel is None or self._channel is not channel:
             return
         self._channel = None
         event(_log, logging.INFO, "channel.lost", reason=reason)

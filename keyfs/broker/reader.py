@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfs.broker.material import check_read, public_half
 from keyfs.broker.recent import Recent
@@ -30,8 +29,7 @@ DERIVED_ENTRIES: Final = 65536
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """Key material, and the facts about the blob it came from."""
 
     material: Secret

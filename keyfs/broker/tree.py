@@ -7,7 +7,7 @@ from typing import Final
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
 from keyfs.core.inventory import Row
-from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, parse_key_ref, parse_purpose
+from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, key_ref_of, parse_purpose
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
 from keyfs.core.purposes import Purpose
@@ -68,18 +68,22 @@ class Tree:
         self._labels: dict[Purpose, tuple[tuple[int, int], Sequence[str]]] = {}
 
     def child(self, node: Node, name: str) -> Node:
-        """The child of a directory.
+        """The child of a directory. Raises: as `look_up`."""
+        return self.look_up(node, name)[0]
+
+    def look_up(self, node: Node, name: str) -> tuple[Node, Facts]:
+        """The child of a directory, and what `stat` shows of it.
 
         Raises:
             KeyNotFound: it has none of that name.
         """
         try:
-            found = self._lookup(node, name)
+            meant = self._meant(node, name)
         except InvalidName as exc:
             raise KeyNotFound(f"nothing called {name!r} in {node}/") from exc
-        if found is None:
+        if meant is None:
             raise KeyNotFound(f"nothing called {name!r} in {node}/")
-        return found
+        return meant, self.facts(meant)
 
     def children(self, node: Node) -> Iterable[Node]:
         """Everything in a directory, in the order of names.
@@ -221,31 +225,36 @@ class Tree:
         Raises:
             KeyNotFound: there is neither.
         """
-        if ref in self.new_clients and not self._keys.index.has(ref):
-            return KeyRing(ref, ())
-        return self._keys.ring(ref)
+        try:
+            return self._keys.ring(ref)
+        except KeyNotFound:
+            if ref in self.new_clients:
+                return KeyRing(ref, ())
+            raise
 
-    def _lookup(self, node: Node, name: str) -> Node | None:
+    def _meant(self, node: Node, name: str) -> Node | None:
+        """What a name in a directory means, if it means anything; there need not be one.
+
+        Raises:
+            InvalidName: it means nothing.
+        """
+        if node.kind is Kind.CLIENT and node.ref is not None:
+            return self._file_meant(node.ref, name)
+        if node.kind is Kind.PURPOSE and node.purpose is not None:
+            return client_node(key_ref_of(node.purpose, name))
         if node.kind is Kind.ROOT:
             return CONTROL_ROOT if name == CONTROL_DIRECTORY else self._purpose(name)
-        if node.kind is Kind.CONTROL_DIRECTORY:
-            return control_node(name) if name in self._controls else None
-        if node.kind is Kind.PURPOSE and node.purpose is not None:
-            ref = parse_key_ref(f"{node.purpose.name}/{name}", self._keys.layout.purposes)
-            self._ring(ref)
-            return client_node(ref)
-        is_client = node.kind is Kind.CLIENT and node.ref is not None
-        return self._ring_child(node.ref, name) if is_client and node.ref is not None else None
+        return control_node(name) if node.kind is Kind.CONTROL_DIRECTORY else None
 
     def _purpose(self, name: str) -> Node:
         return purpose_node(parse_purpose(name, self._keys.layout.purposes))
 
-    def _ring_child(self, ref: KeyRef, name: str) -> Node | None:
+    def _file_meant(self, ref: KeyRef, name: str) -> Node | None:
+        if name == CURRENT:  # by far the most often
+            return key_node(ref, CURRENT, Half.SECRET)
         if name == ROTATE:
             return None if self.is_read_only(client_node(ref)) else rotate_node(ref)
-        node = self._view(ref, name) or key_node(ref, *parse_key_label(name))
-        self._keys.ring(ref).version(node.version).part(node.half)
-        return node
+        return self._view(ref, name) or key_node(ref, *parse_key_label(name))
 
     def _view(self, ref: KeyRef, name: str) -> Node | None:
         parsed = parse_view_label(name, ref.purpose)

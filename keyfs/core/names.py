@@ -99,7 +99,15 @@ def parse_key_ref(text: str, known: Collection[Purpose] = PURPOSES) -> KeyRef:
         InvalidName: unknown purpose, bad client id, missing or superfluous part.
     """
     purpose_text, _, client = text.partition("/")
-    purpose = parse_purpose(purpose_text, known)
+    return key_ref_of(parse_purpose(purpose_text, known), client)
+
+
+def key_ref_of(purpose: Purpose, client: str) -> KeyRef:
+    """The key of a client; of no client, `@global` or nothing, where the purpose is a global one.
+
+    Raises:
+        InvalidName: bad client id, or there is one that is missing or superfluous.
+    """
     if purpose.is_global:
         if client not in ("", GLOBAL):
             raise InvalidName(f"{purpose} has no clients: write {purpose} or {purpose}/{GLOBAL}")

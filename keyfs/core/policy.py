@@ -118,13 +118,18 @@ def parse_mode(text: str) -> int:
     return mode
 
 
+def may_always(uid: int, want: int) -> bool:
+    """Whether no bits need be looked at: the superuser may read and search everything."""
+    return uid == 0 and not want & WRITE
+
+
 def may(caller: Caller, owner: Ownership, mode: int, want: int) -> bool:
     """Whether the bits in *want* are granted, by the rules of path_resolution(7).
 
-    The superuser may read and search everything, and write what anyone may write.
+    The superuser may do what `may_always` says, and write what anyone may write.
     """
     if caller.uid == 0:
-        return not want & WRITE or bool(mode & 0o222)
+        return may_always(0, want) or bool(mode & 0o222)
     if caller.uid == owner.uid:
         granted = mode >> 6
     elif caller.gid == owner.gid or owner.gid in caller.groups():

@@ -26,15 +26,18 @@ class AttributeHandlers(Refusals):
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """A name in a directory."""
+        """A name in a directory. Everybody may search: see `DirectoryHandlers`."""
         parent = self._scene.inodes.node(parent_inode)
-        self._scene.demand(ctx, parent, SEARCH)
         label = text_of(name)
-        scratch = self._scene.scratch(parent, label, ctx.uid)
-        node = self._scene.broker.tree.child(parent, label) if scratch is None else scratch.node
-        if self._scene.is_hidden(node, ctx.pid):
+        scene = self._scene
+        scratch = scene.scratch(parent, label, ctx.uid)
+        if scratch is not None:
+            return scene.attributes(scratch.node, scene.facts(scratch.node), scene.inodes.refer(scratch.node))
+        node, facts = scene.broker.tree.look_up(parent, label)
+        if scene.is_hidden(node, ctx.pid):
             raise KeyNotFound(f"{node} was removed by this process")
-        return self._scene.attributes(node, self._scene.facts(node), self._scene.inodes.refer(node))
+        scene.broker.foresee(node)
+        return scene.attributes(node, facts, scene.inodes.refer(node))
 
     @swallows
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:

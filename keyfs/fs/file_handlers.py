@@ -7,7 +7,7 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
-from keyfs.broker.broker import Snapshot
+from keyfs.broker.snapshot import Snapshot
 from keyfs.core.names import CURRENT
 from keyfs.core.policy import READ, WRITE
 from keyfs.core.tree import ROOT, Kind, Node
@@ -150,7 +150,7 @@ class FileHandlers(Refusals):
     def _opened(
         self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
     ) -> pyfuse3.FileInfo:
-        if admission.is_kept:
+        if admission.keep:  # not the first time: most keys are opened once
             self._scene.kernel.pages.stand(inode, self.broker.standing(node, snapshot))
         handle = ReadHandle(node, inode, pid, snapshot, trio.current_time(), admission)
         return file_info(self._scene.handles.add(handle), admission)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import pyfuse3
 from pyfuse3 import FUSEError
 
-from keyfs.broker.broker import Snapshot
+from keyfs.broker.snapshot import Snapshot
 from keyfs.core.scratch import Scratch
 from keyfs.core.staging import StagedWrite
 from keyfs.core.tree import Facts, Node, Path

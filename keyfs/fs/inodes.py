@@ -15,7 +15,7 @@ from keyfs.core.tree import ROOT, Kind, Node, Path, node_at, parent_of
 from keyfs.errors import KeyNotFound
 
 RECENT: Final = 1 << 12
-"""How many nodes made again are kept: more than a busy host reads at a time."""
+"""How many nodes are kept at hand: more than a busy host reads at a time."""
 _PERSON: Final = b"keyfs inode 1"
 _BITS: Final = 63
 _FOLLOW: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
@@ -53,6 +53,7 @@ class Inodes:
         """The node's inode number; the kernel now holds one more reference to it."""
         number = self.number(node)
         self.count(number, node)
+        self._remember(number, node)  # who looks for a name asks for the file next
         return number
 
     def count(self, number: int, node: Node) -> None:
@@ -76,9 +77,7 @@ class Inodes:
             if record is None:
                 raise KeyNotFound(f"unknown inode {number}")
             node = self._node(record)
-            if len(self._recent) >= RECENT:
-                self._recent.clear()
-            self._recent[number] = node
+            self._remember(number, node)
         return node
 
     def is_known(self, node: Node) -> bool:
@@ -125,6 +124,11 @@ class Inodes:
             number = number % (1 << _BITS) + 1
             self._evading.add(number)
         return number
+
+    def _remember(self, number: int, node: Node) -> None:
+        if len(self._recent) >= RECENT:
+            self._recent.clear()
+        self._recent[number] = node
 
     def _keep(self, number: int, node: Node) -> None:
         self._records[number] = self._record(node)

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from keyfs.broker.broker import Snapshot
+from keyfs.broker.snapshot import Snapshot
 from keyfs.core.names import KeyRef
 from keyfs.core.ordering import at_once
 from keyfs.core.secret import Secret

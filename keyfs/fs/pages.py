@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from keyfs.broker.broker import Snapshot, Standing
+from keyfs.broker.snapshot import Snapshot, Standing
 from keyfs.core.purposes import Shape
 from keyfs.core.secret import Secret
 from keyfs.core.tree import Facts, Kind, Node

@@ -33,8 +33,7 @@ class Part(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyVersion:
+class KeyVersion(NamedTuple):
     """One version of a key. *id* is `current` or a stable id that sorts oldest to newest."""
 
     id: str
@@ -65,8 +64,7 @@ class KeyVersion:
         return part
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRing:
+class KeyRing(NamedTuple):
     """All versions of one key, oldest first, which is the order of their ids; the current one, if any, last.
 
     *orphans* are names of archived copies of what is still current: a rotation stopped half-way.

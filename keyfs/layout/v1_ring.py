@@ -6,7 +6,6 @@ stamps, tens to hundreds of microseconds apart, private first.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from typing import Final
 
@@ -132,7 +131,7 @@ def _fill_created(versions: list[KeyVersion]) -> list[KeyVersion]:
     filled: list[KeyVersion] = []
     for version in versions:
         is_told = version.created_ns is not None or not filled
-        filled.append(version if is_told else replace(version, created_ns=filled[-1].retired_ns))
+        filled.append(version if is_told else version._replace(created_ns=filled[-1].retired_ns))
     return filled
 
 

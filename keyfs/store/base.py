@@ -39,8 +39,7 @@ class BlobStat(NamedTuple):
     note: str = ""  # what a store that looks into blobs tells of this one, for the layout that knows such
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A blob's bytes together with the facts about exactly those bytes."""
 
     data: bytes

@@ -1,10 +1,11 @@
 """The least that keyfs's requests cost on pyfuse3 and trio: the same tree and requests, nothing of keyfs.
 
-python -m benchmarking.floor_program [--clients N] [--rotates FOLDER --master-key FILE] MOUNTPOINT
+    python -m benchmarking.floor_program [OPTION...] MOUNTPOINT
 
 Every client has one file, `current`, that reads as the same 32 bytes. It waits for requests as keyfs does
 (`keyfs/fs/turns.py`), which takes less than pyfuse3 takes by itself. With --rotates, who writes `current` and
-closes it has made the steps of the plain script (`plain_rotation.py`) in that folder, in a thread.
+closes it has made the steps of the plain script (`plain_rotation.py`) in that folder, in a thread. With
+--reads, each open fetches and opens the client's key (`plain_get.py`), on the spot.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Final
 import pyfuse3
 import trio
 
+from benchmarking.plain_get import reading_from
 from benchmarking.plain_rotation import rotate_file
 from keyfs.core.secret import Secret
 from keyfs.fs import turns
@@ -37,13 +39,22 @@ class Floor(pyfuse3.Operations):
     Args:
         clients: that a listing shows; any name leads to one.
         rotate: is given what was written, in a thread.
+        read: gives the key of a client; None where all have the same.
     """
 
-    def __init__(self, clients: int, rotate: Callable[[bytes], object] | None) -> None:
+    def __init__(
+        self,
+        clients: int,
+        rotate: Callable[[bytes], object] | None = None,
+        read: Callable[[str], bytes] | None = None,
+    ) -> None:
         super().__init__()
         self._names = [f"client-{number:07}".encode() for number in range(clients)]
         self._numbers: dict[bytes, int] = {}
+        self._clients: list[bytes] = []
         self._rotate = rotate
+        self._read = read
+        self._key = BYTES
         self._written = b""
         self._entry = pyfuse3.EntryAttributes()
         self._entry.entry_timeout = self._entry.attr_timeout = KEPT_S
@@ -90,11 +101,13 @@ class Floor(pyfuse3.Operations):
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Every read and write comes here, as with a key that was never read."""
+        if self._read is not None:
+            self._key = self._read(self._clients[inode // CLIENTS - 1].decode())
         return pyfuse3.FileInfo(fh=1, direct_io=True)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """The same bytes for all."""
-        return BYTES[off : off + size]
+        """What was opened last; nobody compares."""
+        return self._key[off : off + size]
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Kept until the file is closed."""
@@ -112,7 +125,11 @@ class Floor(pyfuse3.Operations):
         """Nothing is held."""
 
     def _number(self, name: bytes) -> int:
-        return self._numbers.setdefault(name, CLIENTS * (len(self._numbers) + 1))
+        number = self._numbers.get(name)
+        if number is None:
+            self._clients.append(name)
+            number = self._numbers[name] = CLIENTS * len(self._clients)
+        return number
 
     def _attributes(self, inode: int) -> pyfuse3.EntryAttributes:
         is_file = inode % CLIENTS == 1 and inode != pyfuse3.ROOT_INODE
@@ -134,13 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--rotates", type=Path)
+    parser.add_argument("--reads")
     parser.add_argument("--master-key", type=Path)
-    parser.add_argument("mountpoint")
+    parser.add_argument("place")
     given = parser.parse_args()
     rotate = None if given.rotates is None else rotation_in(given.rotates, given.master_key)
+    read = None if given.reads is None else reading_from(given.reads, given.master_key)
     options = {"fsname=floor", *(() if rotate else ("ro",))}
     turns.take()
-    pyfuse3.init(Floor(given.clients, rotate), given.mountpoint, options)
+    pyfuse3.init(Floor(given.clients, rotate, read), given.place, options)
     try:
         trio.run(pyfuse3.main)
     finally:

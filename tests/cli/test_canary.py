@@ -19,8 +19,8 @@ import pytest
 from command_line import Ran, keyfs
 
 from keyfs import app, logs
-from keyfs.broker.broker import Snapshot
 from keyfs.broker.reader import Opened
+from keyfs.broker.snapshot import Snapshot
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite

@@ -1,5 +1,6 @@
 """The channel as tasks use it: each gets what it asked for, whoever gives up, and nobody waits for ever."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,18 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from keyfs.broker import line as line_module
-from keyfs.broker.line import ANSWER_WITHIN_S, Line
+from keyfs.broker.line import ANSWER_WITHIN_S, FAR_S, Line
 from keyfs.errors import StoreUnavailable
 from keyfs.offload import Offload
 from keyfs.testing.memory_store import MemoryStore
-
-
-@pytest.fixture
-def far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server is so near that it is waited for on the spot."""
-    monkeypatch.setattr(line_module, "NEAR_S", -1.0)
-
 
 STEPS = st.lists(
     st.one_of(
@@ -40,7 +33,6 @@ def test_each_has_what_it_asked_for_whoever_gives_up(steps: list[tuple[str, obje
     async def live() -> None:
         channel = FakeChannel()
         async with site_of(channel) as site, trio.open_nursery() as nursery:
-            site.line._is_near = False
             answers: dict[int, object] = {}
             scopes: list[trio.CancelScope] = []
 
@@ -71,7 +63,7 @@ def test_each_has_what_it_asked_for_whoever_gives_up(steps: list[tuple[str, obje
     trio.run(live)
 
 
-async def test_those_who_want_the_same_ask_once(far: None) -> None:
+async def test_those_who_want_the_same_ask_once() -> None:
     channel = FakeChannel()
     answers: dict[int, object] = {}
     async with site_of(channel) as site, trio.open_nursery() as nursery:
@@ -85,7 +77,7 @@ async def test_those_who_want_the_same_ask_once(far: None) -> None:
     assert len(answers) == 40
 
 
-async def test_what_does_not_come_is_said_and_is_the_trouble_of_its_own_reader(far: None) -> None:
+async def test_what_does_not_come_is_said_and_is_the_trouble_of_its_own_reader() -> None:
     channel = FakeChannel()
     answers: dict[int, object] = {}
     async with site_of(channel) as site, trio.open_nursery() as nursery:
@@ -96,9 +88,7 @@ async def test_what_does_not_come_is_said_and_is_the_trouble_of_its_own_reader(f
     assert answers == {0: True, 1: False, 2: True, 3: False}
 
 
-async def test_a_channel_that_does_not_answer_is_closed_at_the_deadline(
-    far: None, mock_clock: MockClock
-) -> None:
+async def test_a_channel_that_does_not_answer_is_closed_at_the_deadline(mock_clock: MockClock) -> None:
     """Who has waited so long hears of it; the others ask in another way, and so does who comes later."""
     channel, other = FakeChannel(), FakeChannel()
     answers: dict[int, object] = {}
@@ -122,9 +112,7 @@ async def test_a_channel_that_does_not_answer_is_closed_at_the_deadline(
     assert other.asked == ["a"]
 
 
-async def test_an_answer_that_came_while_the_loop_was_busy_is_in_time(
-    far: None, mock_clock: MockClock
-) -> None:
+async def test_an_answer_that_came_while_the_loop_was_busy_is_in_time(mock_clock: MockClock) -> None:
     """Whichever task runs first afterwards: that of the deadline, or the one that takes what came."""
     channel = FakeChannel()
     answers: dict[int, object] = {}
@@ -141,7 +129,7 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_in_time(
 
 
 @pytest.mark.parametrize("moment", ["with the question", "after it"])
-async def test_when_it_is_lost_all_who_wait_ask_in_another_way(far: None, moment: str) -> None:
+async def test_when_it_is_lost_all_who_wait_ask_in_another_way(moment: str) -> None:
     channel, other = FakeChannel(), FakeChannel()
     answers: dict[int, object] = {}
     async with site_of(channel, other) as site:
@@ -163,7 +151,7 @@ async def test_when_it_is_lost_all_who_wait_ask_in_another_way(far: None, moment
     assert answers[2] is True
 
 
-async def test_one_that_is_full_is_not_waited_for_and_stays(far: None) -> None:
+async def test_one_that_is_full_is_not_waited_for_and_stays() -> None:
     channel = FakeChannel()
     async with site_of(channel) as site:
         channel.is_full = True
@@ -177,35 +165,61 @@ async def test_one_that_is_full_is_not_waited_for_and_stays(far: None) -> None:
     assert [name for name, _ in site.kept] == ["a"]
 
 
-async def test_a_quick_server_is_waited_for_on_the_spot_until_it_is_not_quick() -> None:
-    """Then never again, until an answer is quick."""
+async def test_a_quick_server_is_waited_for_on_the_spot() -> None:
     channel = FakeChannel(is_quick=True)
-    async with site_of(channel) as site, trio.open_nursery() as nursery:
+    async with site_of(channel) as site:
         for name in "ab":
-            assert await site.line.fetch([name])
+            site.line.fetch_near([name])
+            assert site.kept[-1][0] == name
         assert channel.waits == 2
-        channel.is_quick = False
-        nursery.start_soon(site.line.fetch, ["c"])
-        await wait_all_tasks_blocked()
-        assert channel.waits == 3
-        nursery.start_soon(site.line.fetch, ["d"])
-        await wait_all_tasks_blocked()
-        assert channel.waits == 3
+
+
+async def test_one_that_is_not_quick_is_waited_for_once_in_a_while() -> None:
+    """So that tasks have the loop nearly all the time; and what comes late is kept."""
+    channel = FakeChannel()
+    async with site_of(channel) as site:
+        site.line.fetch_near(["a"])
+        assert channel.waits == 1
+        for name in "abc":
+            site.line.fetch_near([name])
+        assert channel.waits == 1
+        assert channel.asked == ["a"]
+        time.sleep(FAR_S)  # noqa: ASYNC251 - as a busy loop
+        site.line.fetch_near(["d"])
+        assert channel.waits == 2
         channel.answer(2)
-    assert [name for name, _ in site.kept] == list("abcd")
+        await wait_all_tasks_blocked()
+    assert [name for name, _ in site.kept] == ["a", "d"]
 
 
-async def test_nobody_waits_on_the_spot_while_others_wait() -> None:
+async def test_what_was_foreseen_is_asked_for_once_and_waited_for_by_whom_needs_it() -> None:
     channel = FakeChannel()
     async with site_of(channel) as site, trio.open_nursery() as nursery:
-        site.line._is_near = False
-        nursery.start_soon(site.line.fetch, ["a"])
-        await wait_all_tasks_blocked()
-        site.line._is_near = True
-        nursery.start_soon(site.line.fetch, ["b"])
-        await wait_all_tasks_blocked()
-        assert channel.waits == 0
+        site.line.ask(["a"])
+        site.line.ask(["b"])
+        site.line.ask(["a", "b"])
+        assert channel.asked == ["a", "b"]
         channel.answer(2)
+        site.line.fetch_near(["b"])
+        assert [name for name, _ in site.kept] == ["a", "b"]
+        site.line.ask(["c"])
+        nursery.start_soon(site.line.fetch, ["c"])
+        await wait_all_tasks_blocked()
+        channel.answer(1)
+    assert channel.asked == ["a", "b", "c"]
+
+
+async def test_a_channel_that_is_lost_while_it_is_waited_for_on_the_spot_is_closed() -> None:
+    channel = FakeChannel()
+    async with site_of(channel) as site:
+        site.line.ask(["a"])
+        channel.answer(1)
+        channel.is_lost = True
+        site.line.fetch_near(["a"])
+        assert channel.is_closed
+        assert not site.line.is_open
+        site.line.fetch_near(["b"])
+        assert not site.line.ask(["b"])
 
 
 async def test_a_store_without_channels_needs_no_task() -> None:
@@ -226,7 +240,7 @@ async def test_a_channel_that_is_refused_is_asked_for_again(autojump_clock: Mock
     assert not line.is_open
 
 
-async def test_who_is_cancelled_while_others_wait_for_the_same_takes_nothing_from_them(far: None) -> None:
+async def test_who_is_cancelled_while_others_wait_for_the_same_takes_nothing_from_them() -> None:
     channel = FakeChannel()
     answers: dict[int, object] = {}
     async with site_of(channel) as site, trio.open_nursery() as nursery:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -80,7 +80,7 @@ class Site:
 
 
 def without_parts(ring: KeyRing) -> KeyRing:
-    return replace(ring, versions=tuple(replace(v, secret=None, public=None) for v in ring.versions))
+    return ring._replace(versions=tuple(v._replace(secret=None, public=None) for v in ring.versions))
 
 
 @pytest.fixture(scope="module")

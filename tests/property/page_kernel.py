@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from keyfs.broker.broker import Snapshot, Standing
+from keyfs.broker.snapshot import Snapshot, Standing
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import STORAGE_SYM
 from keyfs.core.secret import Secret

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from hypothesis.strategies import DataObject, data, sampled_from
 from page_kernel import Opened, PageKernel, bytes_of
 
-from keyfs.broker.broker import Standing
+from keyfs.broker.snapshot import Standing
 from keyfs.fs import pages
 from keyfs.fs.pages import Admission, Pages
 

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -91,7 +90,7 @@ def test_what_is_in_memory_opens_without_the_store(keys: Keys, half: Half) -> No
 
 
 def test_a_public_half_alone_is_warm_by_itself(keys: Keys) -> None:
-    alone = replace(current(keys, STORAGE), secret=None)
+    alone = current(keys, STORAGE)._replace(secret=None)
     keys.keys.reader.open(STORAGE, alone, Half.PUBLIC)
     assert keys.keys.reader.is_warm(alone, Half.PUBLIC)
 

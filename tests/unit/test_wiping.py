@@ -2,7 +2,7 @@
 
 import pytest
 
-from keyfs.broker.broker import Snapshot
+from keyfs.broker.snapshot import Snapshot
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.secret import Secret
 from keyfs.core.staging import StagedWrite
