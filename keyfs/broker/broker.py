@@ -35,6 +35,7 @@ FRESH_WITHIN_S: Final = 1.5
 ANSWERED_S: Final = 0.002  # until a writer has heard of it
 WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
+_OPENED_NEXT: Final = frozenset({Kind.CLIENT, Kind.KEY})
 _log = logging.getLogger(__name__)
 
 
@@ -164,11 +165,16 @@ class KeyBroker:
         return None if here is None else self._key_snapshot(node, *here)
 
     def foresee(self, node: Node) -> None:
-        """Ask for what an open of this key would fetch: who looks for a file mostly opens it next."""
-        if node.kind is not Kind.KEY or node.ref is None or node.half is not Half.SECRET:
+        """Somebody has looked this up: who looks up a key's file mostly opens it next, or that of `current`."""
+        if node.ref is None or node.half is not Half.SECRET or node.kind not in _OPENED_NEXT:
             return
         with suppress(KeyNotFound):
-            self._fetcher.foresee(self._keys.ring(node.ref).version(node.version).part(Half.SECRET))
+            version = self._keys.ring(node.ref).version(node.version or CURRENT)
+            self._fetcher.foresee(version.part(Half.SECRET))
+
+    def between_requests(self) -> None:
+        """What can wait until the caller has its answer."""
+        self._fetcher.between_requests()
 
     def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
         """What can be opened again while `stands` says so, without a seal; None if that is not possible."""

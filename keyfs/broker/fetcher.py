@@ -35,14 +35,21 @@ class Fetcher:
         self._line = Line(store, offload, reader.keep)
         self._turn = trio.Lock()
         self._next = _Batch()
+        self._foreseen: Part | None = None
 
     async def run(self) -> None:
         """Keep the channel open, if the store has one; without this task there is none."""
         await self._line.run()
 
     def foresee(self, part: Part) -> None:
-        """Ask for a blob that is likely to be wanted soon, if that costs nobody a wait."""
-        if self._line.is_open and self._reader.cached(part) is None:
+        """This blob is likely to be wanted soon: `between_requests` asks for it."""
+        self._foreseen = part
+
+    def between_requests(self) -> None:
+        """Take what came on the channel, and ask for what was foreseen last. Never blocks."""
+        self._line.take_near()
+        part, self._foreseen = self._foreseen, None
+        if part is not None and self._line.is_open and self._reader.cached(part) is None:
             self._line.ask([part.name])
 
     def warm_near(self, *parts: Part) -> None:

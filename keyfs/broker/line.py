@@ -26,7 +26,7 @@ from keyfs.store.base import Blob, Channel, Store
 ANSWER_WITHIN_S: Final = 1.0
 PAUSE_S: Final = (0.05, 2.0)  # between attempts to open a channel: first and longest
 # A server that answers so soon is waited for on the spot: to put a task to sleep and wake it takes longer.
-NEAR_S: Final = 0.0002
+NEAR_S: Final = 0.0005
 NEAR_MS: Final = 1
 FAR_S: Final = 0.02
 _log = logging.getLogger(__name__)
@@ -121,6 +121,11 @@ class Line:
             self._asked.update(dict.fromkeys(new, question))
             questions.add(question)
         return questions
+
+    def take_near(self) -> None:
+        """Keep what has come, if anything was asked for. Never blocks."""
+        if self._asked and self._channel is not None:
+            self._take(self._channel)
 
     def fetch_near(self, names: Sequence[str]) -> None:
         """As `fetch`, but blocks for a moment, where the server answers at once; what comes late is kept."""

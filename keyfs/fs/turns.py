@@ -3,13 +3,14 @@
 By itself it hands the device from task to task, and each sleeps in trio's loop: for every request two tasks
 and an epoll, which takes longer than most answers do. But who lists a directory asks again as soon as it is
 answered. So the task that has answered looks for the next request on the spot, for as long as one follows
-the other; and every millisecond all other tasks get a turn.
+the other; and every two milliseconds all other tasks get a turn.
 """
 
 import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Final
 
@@ -17,7 +18,7 @@ import pyfuse3
 import trio
 from trio.lowlevel import Abort, Task, current_task
 
-TURN_S: Final = 0.001
+TURN_S: Final = 0.002
 """For so long requests are answered one after the other before the other tasks get a turn."""
 NEAR_S: Final = 0.0001
 """For so long the next request is waited for on the spot. A guess: `find` takes a tenth of that."""
@@ -28,9 +29,13 @@ class Turns:
 
     It is also pyfuse3's lock: one task waits at a time. Who has let go may take it again before those who
     wait for it, so that they sleep on while requests are answered at once.
+
+    Args:
+        between: is called when a request has been answered: what nobody waits for is done here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, between: Callable[[], object] = lambda: None) -> None:
+        self._between = between
         self._poll: select.poll | None = None
         self._ends_s = 0.0
         self._is_held = False
@@ -63,6 +68,7 @@ class Turns:
         Raises:
             ClosedResourceError: none is to be taken any more.
         """
+        self._between()
         asked_s = time.perf_counter()
         if not self._is_here(fd, asked_s):
             await trio.lowlevel.wait_readable(fd)
@@ -96,9 +102,9 @@ class Turns:
         return False
 
 
-def take() -> None:
-    """Have pyfuse3 wait for requests so."""
-    turns = Turns()
+def take(between: Callable[[], object] = lambda: None) -> None:
+    """Have pyfuse3 wait for requests so. *between*: as `Turns`."""
+    turns = Turns(between)
     lowlevel = SimpleNamespace(
         current_task=current_task,
         current_trio_token=trio.lowlevel.current_trio_token,
