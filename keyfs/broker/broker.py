@@ -35,7 +35,6 @@ FRESH_WITHIN_S: Final = 1.5
 ANSWERED_S: Final = 0.002  # until a writer has heard of it
 WRITER_WITHIN_S: Final = 0.01
 FOLLOW_WITHIN_S: Final = 60.0  # nobody waits for this one; a large store takes a while to list
-_OPENED_NEXT: Final = frozenset({Kind.CLIENT, Kind.KEY})
 _log = logging.getLogger(__name__)
 
 
@@ -165,12 +164,11 @@ class KeyBroker:
         return None if here is None else self._key_snapshot(node, *here)
 
     def foresee(self, node: Node) -> None:
-        """Somebody has looked this up: who looks up a key's file mostly opens it next, or that of `current`."""
-        if node.ref is None or node.half is not Half.SECRET or node.kind not in _OPENED_NEXT:
+        """Somebody has looked this up: who looks up a client mostly opens its `current` next."""
+        if node.kind is not Kind.CLIENT or node.ref is None:
             return
         with suppress(KeyNotFound):
-            version = self._keys.ring(node.ref).version(node.version or CURRENT)
-            self._fetcher.foresee(version.part(Half.SECRET))
+            self._fetcher.foresee(self._keys.ring(node.ref).version(CURRENT).part(Half.SECRET))
 
     def between_requests(self) -> None:
         """What can wait until the caller has its answer."""
