@@ -1,5 +1,6 @@
 """The composition of a running mount: key store, broker, tree, handlers."""
 
+import gc
 import logging
 import os
 import platform
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from importlib.metadata import version
+from typing import Final
 
 from keyfs.app import Access, open_renewable
 from keyfs.broker.broker import KeyBroker
@@ -38,6 +40,7 @@ from keyfs.master_keys import MasterKeys, hide_variables, patiently
 from keyfs.offload import Offload
 from keyfs.seal.protection import Protections
 
+COLLECT_AFTER: Final = 10_000  # objects more than before; few of ours refer to each other in circles
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +82,8 @@ def run_service(
         owner = Ownership(os.getuid(), os.getgid())
         operations = KeyfsOperations(broker, owner, plan.plaintext_ttl_s)
         outsider = early or ended.enter_context(closing(_outsider(plan)))
+        gc.freeze()  # what is there by now stays: the collector need not look at it again and again
+        gc.set_threshold(COLLECT_AFTER)
         renew = partial(_renew, tools.tree, policy, _Renewal(keys, access, master_keys))
         renew = partial(_renew_all, renew, schedule, plan)
         ready = partial(_begin, on_ready, schedule)

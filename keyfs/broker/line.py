@@ -13,7 +13,7 @@ Invariants:
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -106,21 +106,18 @@ class Line:
             pause_s = min(pause_s * 2, PAUSE_S[1]) if is_short else PAUSE_S[0]
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
-    def ask(self, names: Sequence[str]) -> Collection[_Question]:
-        """Ask for these blobs, unless somebody does already; none where that is not possible now."""
-        questions = {self._asked[name] for name in names if name in self._asked}
-        new = [name for name in dict.fromkeys(names) if name not in self._asked]
+    def ask(self, names: Sequence[str]) -> bool:
+        """Ask for these blobs, but for those that somebody waits for. False: not now."""
+        channel, new = self._channel, [name for name in dict.fromkeys(names) if name not in self._asked]
         try:
-            if self._channel is None or (new and not self._channel.ask(new)):
-                return ()
+            if channel is None or (new and not channel.ask(new)):
+                return False
         except StoreUnavailable as exc:
-            self._lose(self._channel, str(exc))
-            return ()
+            self._lose(channel, str(exc))
+            return False
         if new:
-            question = _Question(len(new))
-            self._asked.update(dict.fromkeys(new, question))
-            questions.add(question)
-        return questions
+            self._asked.update(dict.fromkeys(new, _Question(len(new))))
+        return True
 
     def take_near(self) -> None:
         """Keep what has come, if anything was asked for. Never blocks."""
@@ -146,9 +143,10 @@ class Line:
         Raises:
             StoreUnavailable: no answer in time.
         """
-        channel, questions = self._channel, self.ask(names)
-        if channel is None or not questions:
+        channel = self._channel
+        if channel is None or not self.ask(names):
             return False
+        questions = {self._asked[name] for name in names}
         for question in questions:
             await self._wait(channel, question)
         return all(question.has_all for question in questions)

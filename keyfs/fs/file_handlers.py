@@ -150,8 +150,11 @@ class FileHandlers(Refusals):
     def _opened(
         self, inode: int, node: Node, snapshot: Snapshot, admission: Admission, pid: int
     ) -> pyfuse3.FileInfo:
+        kernel = self._scene.kernel
         if admission.keep:  # not the first time: most keys are opened once
-            self._scene.kernel.pages.stand(inode, self.broker.standing(node, snapshot))
+            kernel.pages.stand(inode, self.broker.standing(node, snapshot))
+        else:
+            admission = kernel.fill(inode, snapshot.content, admission)
         handle = ReadHandle(node, inode, pid, snapshot, trio.current_time(), admission)
         return file_info(self._scene.handles.add(handle), admission)
 

@@ -17,6 +17,7 @@ from typing import Final
 
 import trio
 
+from keyfs.core.secret import Secret
 from keyfs.core.tree import Facts, Kind, Node, Path
 from keyfs.fs.inodes import Inodes
 from keyfs.fs.pages import Admission, Pages
@@ -32,7 +33,9 @@ AT_ONCE: Final = 16  # so many are forgotten on the spot; of more, others would 
 _FIXED: Final = frozenset({Kind.ROOT, Kind.PURPOSE, Kind.CONTROL_DIRECTORY})
 _TOLD: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
 
+PAGE: Final = 4096
 Invalidate = Callable[[int, bool], None]  # a file, and whether its attributes alone are to be forgotten
+Give = Callable[[int, int, bytes], None]  # a file, a place in it, and the bytes that are there
 
 
 class _Given:
@@ -82,6 +85,7 @@ class KernelCache:
         self._arrived = trio.Event()
         self._settled = trio.Event()
         self._invalidate: Invalidate | None = None
+        self._give: Give | None = None
 
     @property
     def is_on(self) -> bool:
@@ -159,16 +163,22 @@ class KernelCache:
             while self._invalidate is not None and (self._due or self._going):
                 await self._settled.wait()
 
-    async def run(self, invalidate: Invalidate, left: Callable[[], Iterable[int]] = tuple) -> None:
+    async def run(
+        self,
+        invalidate: Invalidate,
+        left: Callable[[], Iterable[int]] = tuple,
+        give: Give | None = None,
+    ) -> None:
         """Have the kernel forget, for ever.
 
         Args:
             invalidate: makes the kernel forget a file; raises OSError with ENOENT for one it does not know.
             left: files of which an earlier process may have left something.
+            give: puts bytes into the kernel's pages; raises OSError. None: it asks for all it needs.
         """
         if not self.is_on:
             return
-        self._invalidate = invalidate
+        self._invalidate, self._give = invalidate, give
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._expire)
             nursery.start_soon(self._sweep, iter(left()))
@@ -182,6 +192,20 @@ class KernelCache:
                 self._going = {}
                 self._settled.set()
                 self._settled = trio.Event()
+
+    def fill(self, inode: int, content: Secret, admission: Admission) -> Admission:
+        """Give the kernel what an open that was just admitted will read, if that is safe; how it reads then.
+
+        Like pages that are dropped, those that are given are waited for if a read of them is under way.
+        """
+        if self._give is None or len(content) > PAGE or not self.pages.may_fill(inode, admission):
+            return admission
+        try:
+            self._give(inode, 0, content.reveal())
+        except OSError:  # it will ask
+            return admission
+        self.pages.filled(inode)
+        return admission._replace(keep=True)
 
     async def _expire(self) -> None:
         while True:

@@ -196,7 +196,7 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
 async def _keep_house(operations: KeyfsOperations) -> None:
     scene = operations.scene
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.kernel.run, pyfuse3.invalidate_inode, scene.left)
+        nursery.start_soon(scene.kernel.run, pyfuse3.invalidate_inode, scene.left, pyfuse3.notify_store)
         nursery.start_soon(_expire, operations)
 
 

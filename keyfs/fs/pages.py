@@ -3,7 +3,8 @@
 1. Of one file, the pages that a plain read(2) can meet hold the bytes of one version: of the *kept* one. Who
    opens another version while the kept one is open reads by direct I/O; and so do all while somebody writes.
 2. `FOPEN_KEEP_CACHE` is only said once a read of the kept version has arrived here: that read came after the
-   kernel had dropped what was there before, and everything that is there since is of the kept version.
+   kernel had dropped what was there before, and everything that is there since is of the kept version. Or
+   once the kernel was given all its bytes while nobody had the file open: they replace what was there.
 
 So no open ever depends on the kernel having been told to forget anything.
 """
@@ -113,6 +114,16 @@ class Pages:
         file.readers += 1
         file.used_s = self._clock()
         return Admission(digest, is_kept=True, keep=file.is_proved)
+
+    def may_fill(self, inode: int, admission: Admission) -> bool:
+        """Whether nobody else has open what was just admitted, so that no read of it is under way."""
+        file = self._files.get(inode)
+        return file is not None and admission.is_kept and file.readers == 1 and not file.direct
+
+    def filled(self, inode: int) -> None:
+        """The kernel was given the bytes of the kept version, in the place of what was there."""
+        file = self._files[inode]
+        file.is_filled = file.is_proved = True
 
     def stand(self, inode: int, standing: Standing | None) -> None:
         """What `admit` has just admitted can be opened again like this."""

@@ -1,5 +1,6 @@
 """Cold keys through a mount over Redis: one round trip each, and the right bytes whatever happens."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,10 +35,11 @@ class Site:
     numbers: Iterator[int]
 
     def cold(self, keys: int, purpose: str = "storage-sym") -> list[str]:
-        """New keys, which the mount knows by name."""
+        """New keys, which the mount knows by name; a look at one of them alone would fetch it."""
         labels = [f"{purpose}/cold{next(self.numbers)}" for _ in range(keys)]
         self.store.make(*labels)
-        wait_until(lambda: all((self.mount.path / label).exists() for label in labels))
+        names = {label.partition("/")[2] for label in labels}
+        wait_until(lambda: names <= set(os.listdir(self.mount.path / purpose)))
         return labels
 
     def right(self, label: str) -> bytes:
@@ -87,6 +89,17 @@ def test_a_cold_read_is_one_round_trip_and_a_second_one_is_none(site: Site) -> N
     labels = site.cold(20)
     assert calls_for(site.server, lambda: [site.mount.read(label) for label in labels]) == {"get": 20}
     assert calls_for(site.server, lambda: [site.mount.read(label) for label in labels]) == {}
+
+
+def test_who_looks_up_a_client_has_its_key_asked_for(site: Site) -> None:
+    """So the answer is there, or on its way, when the key is opened."""
+    labels = [f"storage-sym/cold{next(site.numbers)}" for _ in range(20)]
+    site.store.make(*labels)
+    wait_until(lambda: all((site.mount.path / label).exists() for label in labels))
+    read: dict[str, bytes] = {}
+    calls = calls_for(site.server, lambda: read.update((label, site.mount.read(label)) for label in labels))
+    assert calls == {}
+    assert read == {label: site.right(label) for label in labels}
 
 
 def test_a_public_half_comes_with_the_private_half_that_proves_it(site: Site) -> None:

@@ -63,8 +63,11 @@ class PageKernel:
         """Whether anybody reads the pages, as far as the daemon knows."""
         return any(file.admission.is_kept for file in (*self.opened, *self.closing))
 
-    def open(self) -> None:
-        """The daemon answers, the short way if it can; the process goes on later."""
+    def open(self, *, gives: bool = False) -> None:
+        """The daemon answers, the short way if it can; it *gives* the page if it may.
+
+        The process goes on later.
+        """
         standing = self.pages.standing(INODE)
         if standing is not None and standing.generation == self.version:
             self.opened.append(Opened(self.version, self.pages.admit_again(INODE, 0.0)))
@@ -76,7 +79,18 @@ class PageKernel:
             return
         if admission.is_kept:
             self.pages.stand(INODE, Standing(snapshot, self.version))
+        if gives and not admission.keep and self.pages.may_fill(INODE, admission):
+            admission = self.give(admission)
         self.opened.append(Opened(self.version, admission))
+
+    def give(self, admission: Admission) -> Admission:
+        """The daemon puts the bytes into the page, which nobody may just be reading, and says so."""
+        others = [*self.opened, *self.closing]
+        assert not others, "who reads the page waits for the daemon"
+        assert not self.writers, "who writes changes the length"
+        self.cached, self.length = self.version, LENGTH
+        self.pages.filled(INODE)
+        return admission._replace(keep=True)
 
     def arrive(self, file: Opened) -> None:
         """The answer has reached the process that opened."""

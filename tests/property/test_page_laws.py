@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
-from hypothesis.strategies import DataObject, data, sampled_from
+from hypothesis.strategies import DataObject, booleans, data, sampled_from
 from page_kernel import Opened, PageKernel, bytes_of
 
 from keyfs.broker.snapshot import Standing
@@ -39,14 +39,14 @@ class PageMachine(RuleBasedStateMachine):
     def reclaim(self) -> None:
         self.kernel.reclaim()
 
-    @rule()
-    def open(self) -> None:
-        self.kernel.open()
+    @rule(gives=booleans())
+    def open(self, gives: bool) -> None:
+        self.kernel.open(gives=gives)
 
-    @rule()
-    def visit(self) -> None:
+    @rule(gives=booleans())
+    def visit(self, gives: bool) -> None:
         """What almost all programs do; releases of others come first."""
-        self.kernel.open()
+        self.kernel.open(gives=gives)
         if self.kernel.opened:
             file = self.kernel.opened[-1]
             assert self.kernel.read(file) == bytes_of(file.version)
@@ -149,6 +149,8 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "readers of another version do not count": (pages._File, "keeps", keeps_without("readers")),
     "what was not proved stands": (Pages, "standing", standing_always),
     "writers do not count": (pages._File, "keeps", keeps_without("writers")),
+    "pages are given to who is not alone": (Pages, "may_fill", lambda *_: True),
+    "what was given is not noted": (Pages, "filled", lambda *_: None),
     "reads are not noted": (Pages, "was_read", lambda *_: None),
 }
 
