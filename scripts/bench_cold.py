@@ -62,6 +62,11 @@ def cold_mount(cold: ColdStore, *options: str) -> Iterator[Path]:
         yield place
 
 
+def asking(cold: ColdStore) -> tuple[str, ...]:
+    """The options with which the floor reads the same keys (`benchmarking/floor_program.py`)."""
+    return ("--reads", str(cold.store.server.unix), "--master-key", str(cold.scratch / "master.key"))
+
+
 def script_us(cold: ColdStore, numbers: Sequence[int], threads: int) -> float:
     """Microseconds per key of the plain script, which reads those keys with so many threads."""
     done = subprocess.run(

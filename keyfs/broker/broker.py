@@ -165,7 +165,7 @@ class KeyBroker:
 
     def foresee(self, node: Node) -> None:
         """Somebody has looked this up: who looks up a client mostly opens its `current` next."""
-        if node.kind is not Kind.CLIENT or node.ref is None:
+        if node.kind is not Kind.CLIENT or node.ref is None or not self._fetcher.has_channel:
             return
         with suppress(KeyNotFound):
             self._fetcher.foresee(self._keys.ring(node.ref).version(CURRENT).part(Half.SECRET))

@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from keyfs.broker.inventory import inventory
 from keyfs.broker.keystore import KeyStore
-from keyfs.broker.tree import inventory
 from keyfs.core.inventory import as_json, as_tsv
 
 

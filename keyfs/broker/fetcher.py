@@ -41,6 +41,11 @@ class Fetcher:
         """Keep the channel open, if the store has one; without this task there is none."""
         await self._line.run()
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether blobs can be asked for without waiting, as `foresee` does it."""
+        return self._line.is_open
+
     def foresee(self, part: Part) -> None:
         """This blob is likely to be wanted soon: `between_requests` asks for it."""
         self._foreseen = part
@@ -49,7 +54,7 @@ class Fetcher:
         """Take what came on the channel, and ask for what was foreseen last. Never blocks."""
         self._line.take_near()
         part, self._foreseen = self._foreseen, None
-        if part is not None and self._line.is_open and self._reader.cached(part) is None:
+        if part is not None and self._reader.cached(part) is None:
             self._line.ask([part.name])
 
     def warm_near(self, *parts: Part) -> None:

@@ -6,7 +6,6 @@ from typing import Final
 
 from keyfs.broker.clients import NewClients
 from keyfs.broker.keystore import KeyStore
-from keyfs.core.inventory import Row
 from keyfs.core.names import CURRENT, GLOBAL, Half, KeyRef, key_ref_of, parse_purpose
 from keyfs.core.ordering import at_once, sorted_in_steps
 from keyfs.core.policy import OWNER_WRITES, PUBLIC_MODE, READ_BITS, KeyPolicy, Policy
@@ -275,32 +274,3 @@ class Tree:
 
 def _name(node: Node) -> str:
     return node.path[-1]
-
-
-def inventory(keys: KeyStore, *, with_history: bool) -> list[Row]:
-    """One row for each half of each version, by purpose, client and age."""
-    order = {purpose: rank for rank, purpose in enumerate(keys.layout.purposes)}
-    rings = sorted(keys.rings(), key=lambda ring: (order[ring.ref.purpose], ring.ref.client_label))
-    return [
-        row
-        for ring in rings
-        for version in ring.versions
-        if with_history or version.id == CURRENT
-        for row in _rows(ring.ref, version, keys.states.of(ring, version))
-    ]
-
-
-def _rows(ref: KeyRef, version: KeyVersion, state: VersionState) -> Iterator[Row]:
-    for part, is_public in ((version.secret, False), (version.public, True)):
-        if part is not None:
-            yield Row(
-                purpose=ref.purpose.name,
-                client=ref.client,
-                version=version.number or version.id,
-                current=version.id == CURRENT,
-                public=is_public,
-                size=part.size,
-                created_ns=version.created_ns,
-                state=state.state.value,
-                destroy_at_ns=state.destroy_at_ns,
-            )

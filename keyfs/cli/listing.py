@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from keyfs.broker.tree import inventory
+from keyfs.broker.inventory import inventory
 from keyfs.cli.options import Invocation, json_option, opens_key_store, rotation_source, tell_left_out
 from keyfs.core.durations import age_s
 from keyfs.core.inventory import Row, as_csv

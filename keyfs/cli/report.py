@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from keyfs.broker.tree import inventory
+from keyfs.broker.inventory import inventory
 from keyfs.cli.listing import BY_SCHEDULE, overdue_policy
 from keyfs.cli.options import Invocation, opens_key_store, rotation_source, tell_left_out
 from keyfs.core.report import DAY_NS

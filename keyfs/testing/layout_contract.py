@@ -8,8 +8,8 @@ from contextlib import nullcontext
 
 import pytest
 
+from keyfs.broker.inventory import inventory
 from keyfs.broker.state_changes import StateWriter
-from keyfs.broker.tree import inventory
 from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.states import KeyState
 from keyfs.errors import (

@@ -5,7 +5,8 @@
 Every client has one file, `current`, that reads as the same 32 bytes. It waits for requests as keyfs does
 (`keyfs/fs/turns.py`), which takes less than pyfuse3 takes by itself. With --rotates, who writes `current` and
 closes it has made the steps of the plain script (`plain_rotation.py`) in that folder, in a thread. With
---reads, each open fetches and opens the client's key (`plain_get.py`), on the spot.
+--reads, each open fetches and opens the client's key (`plain_get.py`), on the spot. With --strict the kernel
+keeps no name below the purpose, and asks at every close(2), as with `keyfs mount --direct-io`.
 """
 
 import argparse
@@ -40,6 +41,7 @@ class Floor(pyfuse3.Operations):
         clients: that a listing shows; any name leads to one.
         rotate: is given what was written, in a thread.
         read: gives the key of a client; None where all have the same.
+        is_strict: see above.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Floor(pyfuse3.Operations):
         clients: int,
         rotate: Callable[[bytes], object] | None = None,
         read: Callable[[str], bytes] | None = None,
+        *,
+        is_strict: bool = False,
     ) -> None:
         super().__init__()
         self._names = [f"client-{number:07}".encode() for number in range(clients)]
@@ -56,8 +60,8 @@ class Floor(pyfuse3.Operations):
         self._read = read
         self._key = BYTES
         self._written = b""
+        self._is_strict = is_strict
         self._entry = pyfuse3.EntryAttributes()
-        self._entry.entry_timeout = self._entry.attr_timeout = KEPT_S
 
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
@@ -116,9 +120,9 @@ class Floor(pyfuse3.Operations):
 
     async def flush(self, fh: int) -> None:
         """close(2) is answered when the next version is there; on a read-only mount it is asked once."""
-        if self._rotate is None:
+        if self._rotate is None and not self._is_strict:
             raise pyfuse3.FUSEError(errno.ENOSYS)
-        if self._written:
+        if self._rotate is not None and self._written:
             await trio.to_thread.run_sync(self._rotate, self._written)
 
     async def release(self, fh: int) -> None:
@@ -135,6 +139,8 @@ class Floor(pyfuse3.Operations):
         is_file = inode % CLIENTS == 1 and inode != pyfuse3.ROOT_INODE
         entry = self._entry
         entry.st_ino = inode
+        is_kept = inode <= PURPOSE_INODE or not self._is_strict
+        entry.entry_timeout = entry.attr_timeout = KEPT_S if is_kept else 0.0
         entry.st_mode = (stat.S_IFREG | 0o600) if is_file else (stat.S_IFDIR | 0o700)
         entry.st_size = len(BYTES) if is_file else 0
         return entry
@@ -149,6 +155,7 @@ def rotation_in(folder: Path, master_key: Path) -> Callable[[bytes], object]:
 def main() -> None:
     """Mounts, and answers until unmounted."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--strict", action="store_true")
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--rotates", type=Path)
     parser.add_argument("--reads")
@@ -157,9 +164,9 @@ def main() -> None:
     given = parser.parse_args()
     rotate = None if given.rotates is None else rotation_in(given.rotates, given.master_key)
     read = None if given.reads is None else reading_from(given.reads, given.master_key)
-    options = {"fsname=floor", *(() if rotate else ("ro",))}
+    options = {"fsname=floor", *(() if rotate or given.strict else ("ro",))}
     turns.take()
-    pyfuse3.init(Floor(given.clients, rotate, read), given.place, options)
+    pyfuse3.init(Floor(given.clients, rotate, read, is_strict=given.strict), given.place, options)
     try:
         trio.run(pyfuse3.main)
     finally:

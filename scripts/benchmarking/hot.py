@@ -16,6 +16,7 @@ READERS = 4
 READ_ONLY, READ_WRITE, DIRECT = "keyfs, read-only", "keyfs, read-write", "keyfs, --direct-io"
 GOCRYPTFS, EMPTY_DAEMON = "gocryptfs", "empty C libfuse daemon"
 EMPTY_PROGRAM = "empty pyfuse3 program"
+STRICT_FLOOR = "floor, --direct-io"
 OTHERS = ("securefs", "encfs", "bindfs", "passthrough_ll", EMPTY_PROGRAM, "tmpfs")
 
 
@@ -39,6 +40,13 @@ def keyfs(workshop: Workshop, store: stores.KeyStore, *options: str) -> Iterator
         yield stores.one_file(mount)
 
 
+@contextmanager
+def strict_floor(workshop: Workshop) -> Iterator[Path]:
+    """What keyfs is asked with --direct-io, answered from nothing."""
+    with rivals.floor(workshop.new_place("floor"), "--strict") as mount:
+        yield stores.one_file(mount)
+
+
 def everybody(workshop: Workshop) -> dict[str, Callable[[], AbstractContextManager[Path]]]:
     """How each gets ready; neighbours are measured one right after the other."""
     store = stores.in_directory(workshop, 1)
@@ -48,6 +56,7 @@ def everybody(workshop: Workshop) -> dict[str, Callable[[], AbstractContextManag
         GOCRYPTFS: lambda: rivals.gocryptfs(workshop),
         READ_WRITE: lambda: keyfs(workshop, store),
         DIRECT: lambda: keyfs(workshop, store, "--direct-io"),
+        STRICT_FLOOR: lambda: strict_floor(workshop),
         "securefs": lambda: rivals.securefs(workshop),
         "encfs": lambda: rivals.encfs(workshop),
         "bindfs": lambda: rivals.bindfs(workshop),
@@ -81,7 +90,8 @@ CONTEST = Contest(
     name="hot",
     about="open, read and close of one file of 32 bytes, purpose/client/current, everything on tmpfs; with 4"
     " readers the time that passes for each read of any of them. The C daemon and the pyfuse3 program are"
-    " ours: one constant file, cached by the kernel as well as can be",
+    " ours: one constant file, cached by the kernel as well as can be; with --direct-io the floor answers the"
+    " same requests, from nothing",
     unit="µs per read",
     rows=(
         Row("hot read, read-only mount, 1 reader", READ_ONLY, GOCRYPTFS, 0.75),
@@ -89,6 +99,7 @@ CONTEST = Contest(
         Row("hot read, read-only mount, 4 readers", of_four(READ_ONLY), of_four(GOCRYPTFS), 0.75, GOCRYPTFS),
         Row("hot read, read-write mount, 1 reader", READ_WRITE, GOCRYPTFS, 1.0),
         Row("hot read, --direct-io, 1 reader", DIRECT, GOCRYPTFS, 1.8),
+        Row("hot read, --direct-io, 1 reader", STRICT_FLOOR, GOCRYPTFS, None, GOCRYPTFS, rivals.FLOOR),
         *(Row("hot read, read-only mount, 1 reader", READ_ONLY, other) for other in OTHERS),
         Row("the floor of pyfuse3 and trio", EMPTY_PROGRAM, EMPTY_DAEMON, None, "", EMPTY_PROGRAM),
     ),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from keyfs.broker.bundle_check import check_bundle
 from keyfs.broker.bundles import read_bundle
 from keyfs.broker.check import check
-from keyfs.broker.tree import inventory
+from keyfs.broker.inventory import inventory
 from keyfs.core.names import Half, parse_key_ref
 from keyfs.core.rings import NO_CURRENT, KeyData, Ring, RingKey
 from keyfs.core.secret import Secret

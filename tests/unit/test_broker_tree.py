@@ -2,7 +2,8 @@
 
 import pytest
 
-from keyfs.broker.tree import Tree, inventory
+from keyfs.broker.inventory import inventory
+from keyfs.broker.tree import Tree
 from keyfs.core.names import CURRENT, Half
 from keyfs.core.tree import CONTROL_ROOT, Node, control_node, key_node, rotate_node
 from keyfs.errors import KeyNotFound
