@@ -1,10 +1,9 @@
 """What ties a sealed blob to its place in the key store."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """Where a blob belongs, as each way of sealing wants to know it. A layout makes it."""
 
     context: bytes  # associated data of Secure Cell

@@ -113,7 +113,10 @@ class Protections:
 
     def unseal(self, blob: bytes, label: Label) -> Secret:
         """See `Protection.unseal`. No KMS is asked about a Secure Cell while there is a master key to try."""
-        members = self._candidates(blob)
+        members = self.members
+        if len(members) == 1:
+            return members[0].unseal(blob, label)
+        members = self._candidates(blob, members)
         for member in members[:-1]:
             try:
                 return member.unseal(blob, label)
@@ -121,10 +124,8 @@ class Protections:
                 continue
         return members[-1].unseal(blob, label)
 
-    def _candidates(self, blob: bytes) -> tuple[Protection, ...]:
-        members = self.members
-        if len(members) == 1:
-            return members
+    @staticmethod
+    def _candidates(blob: bytes, members: tuple[Protection, ...]) -> tuple[Protection, ...]:
         is_cell = looks_like_cell(blob)
         return tuple(member for member in members if member.is_local == is_cell) or members
 
