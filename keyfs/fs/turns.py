@@ -92,7 +92,8 @@ class Turns:
             self._poll = select.poll()
             self._poll.register(fd, select.POLLIN)
         # Another task than before: an answer is waited for elsewhere, and may come in the meantime.
-        is_same, self._last = self._last is current_task(), current_task()
+        task = current_task()
+        is_same, self._last = self._last is task, task
         if self._poll.poll(0):
             return True
         if is_same and self._is_near and self._may_spin:
