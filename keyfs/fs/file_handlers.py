@@ -169,7 +169,7 @@ class FileHandlers(Refusals):
             try:
                 return await self._open_for_writing(inode, node, flags, ctx)
             except KeyNotFound:
-                if not self._scene.kernel.is_on:
+                if not self._scene.kernel.keeps_keys:
                     raise
                 # The kernel knew the name from before. It looks again now, and may make the file.
                 raise FUSEError(errno.ESTALE) from None

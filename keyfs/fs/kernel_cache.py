@@ -69,7 +69,7 @@ class KernelCache:
 
     Args:
         inodes: knows which files the kernel refers to; asked each time, because a worker exchanges it.
-        ttl_s: how long pages stay that nobody opens; 0 for no pages, names or attributes at all.
+        ttl_s: how long pages stay that nobody opens; 0 for no pages, names or attributes of keys.
     """
 
     def __init__(self, inodes: Callable[[], Inodes], ttl_s: float) -> None:
@@ -88,8 +88,8 @@ class KernelCache:
         self._give: Give | None = None
 
     @property
-    def is_on(self) -> bool:
-        """Whether the kernel keeps anything of keys."""
+    def keeps_keys(self) -> bool:
+        """Whether the kernel keeps anything of keys. Their directories it keeps in any case."""
         return self.pages.is_on
 
     def shown(self, node: Node, inode: int, facts: Facts) -> tuple[Facts, float]:
@@ -99,11 +99,13 @@ class KernelCache:
             return facts, FIXED_S
         # An own key changes its length, and who appends writes where the kernel believes the end to be.
         is_own = node.purpose is not None and node.purpose.own is not None
-        if not self.pages.is_on or kind not in _TOLD or is_own:
+        if kind not in _TOLD or is_own:
             return facts, 0.0
         is_bare = bool(self._bare) and self._is_bare(node.path)
         if kind is Kind.CLIENT:  # no pages, and no version that an open could disagree with
             return facts, 0.0 if is_bare else KEPT_S
+        if not self.keeps_keys:
+            return facts, 0.0
         facts, may_keep = self.pages.length(inode, facts)
         if is_bare or not may_keep:
             return facts, 0.0
@@ -112,7 +114,7 @@ class KernelCache:
 
     def bare(self, path: Path) -> bool:
         """For some seconds no name and no attribute of this path is kept; whether that was so already."""
-        if not self.is_on:
+        if not self.keeps_keys:
             return True
         now = trio.current_time()
         was = self._is_bare(path)
@@ -122,20 +124,16 @@ class KernelCache:
 
     def stale(self, nodes: Iterable[Node]) -> None:
         """These have changed: `settled` tells when the kernel has forgotten them."""
-        if not self.is_on:
-            return
         known = map(self._inodes().known_number, nodes)
         self._forget_all([inode for inode in known if inode is not None])
 
     def stale_everywhere(self) -> None:
         """Everything may have changed."""
-        if self.is_on:
-            self._forget_all(list(self._inodes().numbers()))
+        self._forget_all(list(self._inodes().numbers()))
 
     def unsure(self, inode: int) -> None:
         """The kernel may keep attributes that an earlier process gave out."""
-        if self.is_on:
-            self._unsure.add(inode)
+        self._unsure.add(inode)
 
     def forgotten(self, inode: int) -> None:
         """The kernel does not refer to this file any more, and keeps nothing of it."""
@@ -145,6 +143,8 @@ class KernelCache:
 
     def is_settled(self, inode: int, mtime_ns: int) -> bool:
         """Whether the kernel keeps nothing of the file but what belongs to the version of that time."""
+        if not self.keeps_keys:
+            return True
         if inode in self._due or inode in self._going or inode in self._unsure:
             return False
         # A change is in the index a moment before `stale` is told.
@@ -176,11 +176,10 @@ class KernelCache:
             left: files of which an earlier process may have left something.
             give: puts bytes into the kernel's pages; raises OSError. None: it asks for all it needs.
         """
-        if not self.is_on:
-            return
         self._invalidate, self._give = invalidate, give
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._expire)
+            if self.keeps_keys:
+                nursery.start_soon(self._expire)
             nursery.start_soon(self._sweep, iter(left()))
             while True:
                 await self._arrived.wait()

@@ -6,7 +6,7 @@ Every client has one file, `current`, that reads as the same 32 bytes. It waits 
 (`keyfs/fs/turns.py`), which takes less than pyfuse3 takes by itself. With --rotates, who writes `current` and
 closes it has made the steps of the plain script (`plain_rotation.py`) in that folder, in a thread. With
 --reads, each open fetches and opens the client's key (`plain_get.py`), on the spot. With --strict the kernel
-keeps no name below the purpose, and asks at every close(2), as with `keyfs mount --direct-io`.
+keeps nothing of the file, and asks at every close(2), as with `keyfs mount --direct-io`.
 """
 
 import argparse
@@ -139,7 +139,7 @@ class Floor(pyfuse3.Operations):
         is_file = inode % CLIENTS == 1 and inode != pyfuse3.ROOT_INODE
         entry = self._entry
         entry.st_ino = inode
-        is_kept = inode <= PURPOSE_INODE or not self._is_strict
+        is_kept = not (is_file and self._is_strict)
         entry.entry_timeout = entry.attr_timeout = KEPT_S if is_kept else 0.0
         entry.st_mode = (stat.S_IFREG | 0o600) if is_file else (stat.S_IFDIR | 0o700)
         entry.st_size = len(BYTES) if is_file else 0

@@ -42,12 +42,12 @@ class Told:
 
 
 @asynccontextmanager
-async def mount(told: Told) -> AsyncIterator[Kernel]:
-    """A mount whose kernel keeps keys, with one key in it."""
+async def mount(told: Told, ttl_s: float = TTL_S) -> AsyncIterator[Kernel]:
+    """A mount whose kernel keeps keys, unless *ttl_s* is 0, with one key in it."""
     keys = in_memory(Medium())
     keys.writer.generate(parse_key_ref(LABEL))
     keys.keys.load()
-    operations = KeyfsOperations(broker_on(keys.keys, keys.writer), Ownership(OWNER_UID, OWNER_GID), TTL_S)
+    operations = KeyfsOperations(broker_on(keys.keys, keys.writer), Ownership(OWNER_UID, OWNER_GID), ttl_s)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(operations.scene.kernel.run, told.forget)
         await trio.testing.wait_all_tasks_blocked()
@@ -133,12 +133,15 @@ async def test_who_was_unknown_when_it_was_told_is_told_again_at_the_next_open(t
         assert len(told.calls) == 2
 
 
-async def test_nothing_is_kept_or_told_in_the_strict_mode() -> None:
-    keys = in_memory(Medium())
-    keys.writer.generate(parse_key_ref(LABEL))
-    keys.keys.load()
-    kernel = Kernel(KeyfsOperations(broker_on(keys.keys, keys.writer), Ownership(OWNER_UID, OWNER_GID)))
-    attr = await kernel.lookup(CURRENT)
-    assert (attr.entry_timeout, attr.attr_timeout) == (0, 0)
-    info = await kernel.operations.open(attr.st_ino, os.O_RDONLY, kernel.ctx)
-    assert (info.direct_io, info.keep_cache) == (True, False)
+async def test_nothing_of_a_key_is_kept_in_the_strict_mode() -> None:
+    """Its directory is, and is told of as ever."""
+    told = Told()
+    told.go_on.set()
+    async with mount(told, ttl_s=0.0) as kernel:
+        above, attr = await kernel.lookup(LABEL), await kernel.lookup(CURRENT)
+        assert min(above.entry_timeout, above.attr_timeout) > 0
+        assert (attr.entry_timeout, attr.attr_timeout) == (0, 0)
+        info = await kernel.operations.open(attr.st_ino, os.O_RDONLY, kernel.ctx)
+        assert (info.direct_io, info.keep_cache) == (True, False)
+        await rotate(kernel)
+        assert (above.st_ino, True) in told.calls
