@@ -35,6 +35,7 @@ _TOLD: Final = frozenset({Kind.CLIENT, Kind.KEY, Kind.VIEW, Kind.ROTATE})
 
 PAGE: Final = 4096
 Invalidate = Callable[[int, bool], None]  # a file, and whether its attributes alone are to be forgotten
+Left = Callable[[], Iterable[int]]
 Give = Callable[[int, int, bytes], None]  # a file, a place in it, and the bytes that are there
 
 
@@ -166,21 +167,23 @@ class KernelCache:
     async def run(
         self,
         invalidate: Invalidate,
-        left: Callable[[], Iterable[int]] = tuple,
+        left: Left | None = None,
         give: Give | None = None,
     ) -> None:
         """Have the kernel forget, for ever.
 
         Args:
             invalidate: makes the kernel forget a file; raises OSError with ENOENT for one it does not know.
-            left: files of which an earlier process may have left something.
-            give: puts bytes into the kernel's pages; raises OSError. None: it asks for all it needs.
+            left: files of which an earlier process may have left something; None if there was none.
+            give: puts bytes into the kernel's pages; raises OSError. None: it asks for all it needs, as it
+                does after an earlier process: reads of that may still wait for us.
         """
-        self._invalidate, self._give = invalidate, give
+        self._invalidate, self._give = invalidate, give if left is None else None
         async with trio.open_nursery() as nursery:
             if self.keeps_keys:
                 nursery.start_soon(self._expire)
-            nursery.start_soon(self._sweep, iter(left()))
+            if left is not None:
+                nursery.start_soon(self._sweep, iter(left()))
             while True:
                 await self._arrived.wait()
                 self._arrived = trio.Event()

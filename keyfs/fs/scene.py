@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import entry_attributes
 from keyfs.fs.handles import Handles, ReadHandle, ScratchHandle, WriteHandle
 from keyfs.fs.inodes import Inodes
-from keyfs.fs.kernel_cache import KernelCache
+from keyfs.fs.kernel_cache import KernelCache, Left
 from keyfs.fs.nudge import Nudger
 from keyfs.fs.pages import CUT
 from keyfs.fs.polls import Polls
@@ -57,7 +57,7 @@ class Scene:
         self.scratches = Scratches(time.time_ns())
         self.removed = Marks()  # who removed `current`, and does not see it for a while
         self.writers = Marks()  # who wrote `current` just now, and may set its mode after that
-        self.left: Callable[[], Iterable[int]] = tuple  # files that an earlier process may have given out
+        self.left: Left | None = None  # files that an earlier process may have given out, if there was one
         broker.on_version(self.polls.wake)
         broker.on_stale(self.kernel.stale)
 

@@ -65,7 +65,7 @@ async def mount() -> AsyncIterator[Site]:
     keys.keys.load()
     operations = KeyfsOperations(broker_on(keys.keys, keys.writer), Ownership(OWNER_UID, OWNER_GID), TTL_S)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(operations.scene.kernel.run, lambda *_: None, tuple, pages.give)
+        nursery.start_soon(operations.scene.kernel.run, lambda *_: None, None, pages.give)
         await trio.testing.wait_all_tasks_blocked()
         kernel = Kernel(operations)
         yield Site(keys, kernel, pages, await kernel.inode(CURRENT))
@@ -90,6 +90,21 @@ async def test_what_was_given_is_not_given_again_until_it_is_another_version() -
         _, keep = await site.open()
         assert keep
         assert [content for _, _, content in site.pages.given] == [old, site.keys.secret(REF)]
+
+
+async def test_nothing_is_given_after_an_earlier_process() -> None:
+    """Nobody knows whether a read that it did not answer still waits."""
+    pages, kernel = Pages(), KernelCache(Inodes, TTL_S)
+    node = key_node(REF, "current", Half.SECRET)
+    snapshot = Snapshot(Secret(bytes(32)), Facts(0o400, 32, 1), is_foretold=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kernel.run, lambda *_: None, tuple, pages.give)
+        await trio.testing.wait_all_tasks_blocked()
+        admission = kernel.pages.admit(7, node, snapshot)
+        assert admission is not None
+        assert not kernel.fill(7, snapshot.content, admission).keep
+        nursery.cancel_scope.cancel()
+    assert pages.given == []
 
 
 async def test_nothing_is_given_while_another_has_it_open() -> None:
@@ -122,7 +137,7 @@ async def test_no_more_than_a_page_is_given(size: int, is_given: bool) -> None:
     node = key_node(REF, "current", Half.SECRET)
     snapshot = Snapshot(Secret(bytes(size)), Facts(0o400, size, 1), is_foretold=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(kernel.run, lambda *_: None, tuple, pages.give)
+        nursery.start_soon(kernel.run, lambda *_: None, None, pages.give)
         await trio.testing.wait_all_tasks_blocked()
         admission = kernel.pages.admit(7, node, snapshot)
         assert admission is not None
