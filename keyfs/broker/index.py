@@ -148,7 +148,7 @@ class Index:
             raise KeyNotFound(f"no key {ref}")
         ring = self._rings.get(ref, row)
         if ring is None:
-            ring = self._layout.ring(ref, self._packing.blobs(ref, row))
+            ring = self._built(ref, row)
             self._rings.put(ref, row, ring)
         return ring
 
@@ -248,6 +248,11 @@ class Index:
         """As `_moved`, of a ring that may have changed in any way."""
         old, new = (self._packing.blobs(ref, row) for row in (before, after))
         return self._moved(old, new, {s: new.get(s) for s in {*old, *new} if old.get(s) != new.get(s)})
+
+    def _built(self, ref: KeyRef, row: bytes) -> KeyRing:
+        sole = self._packing.sole(ref, row)
+        ring = None if sole is None else self._layout.ring_of_one(ref, *sole)
+        return self._layout.ring(ref, self._packing.blobs(ref, row)) if ring is None else ring
 
     def _blobs(self, ref: KeyRef, row: bytes) -> Blobs:
         """The blobs in a row; not to be changed."""

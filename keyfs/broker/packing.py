@@ -71,6 +71,15 @@ class Packing:
         is_sparse = (len(row) + len(tail)) * len(added) > _SPARSE * len(tail) * len(blobs)
         return self.row(blobs) if is_sparse or len(added) < len(changes) else row + tail
 
+    def sole(self, ref: KeyRef, row: bytes) -> tuple[Half, str, BlobStat] | None:
+        """The only blob in the row of this key, if it is in a slot without a stamp: as most are."""
+        number, labelled, told = _HEAD.unpack_from(row)
+        if labelled or _HEAD.size + told != len(row):
+            return None
+        before, has_client, after, _, is_public = self._forms[number]
+        name = f"{before}{ref.client}{after}" if has_client else before + after
+        return Half.PUBLIC if is_public else Half.SECRET, name, unpack(row[_HEAD.size :])
+
     def blobs(self, ref: KeyRef, row: bytes) -> Blobs:
         """The blobs that were packed into the row of this key."""
         found: Blobs = {}

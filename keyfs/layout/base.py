@@ -165,6 +165,9 @@ class Layout(Protocol):
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """The ring that these blobs make up."""
 
+    def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing | None:
+        """As `ring`, of one blob in a slot without a stamp, at a fraction of the cost; None: ask `ring`."""
+
     def ring_after(
         self,
         ring: KeyRing,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from keyfs.core.label import Label
-from keyfs.core.names import KeyRef
+from keyfs.core.names import Half, KeyRef
 from keyfs.layout.base import KeyRing, Layout, NewHalves, Part, Reading, RingPlaces, Slot
 from keyfs.store.base import ANNEX, BlobStat, Replacement
 
@@ -44,6 +44,10 @@ class JoinedLayout:
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`."""
         return self._of(ref).ring(ref, blobs)
+
+    def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing | None:
+        """See `Layout.ring_of_one`."""
+        return self._of(ref).ring_of_one(ref, half, name, stat)
 
     def ring_after(
         self,

@@ -74,6 +74,9 @@ class OwnLayout:
         """See `Layout.places`: no name is known before it is listed."""
         return RingPlaces((), (_directory(ref),))
 
+    def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> None:
+        """See `Layout.ring_of_one`: each has a stamp."""
+
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`: each version retired when the next one came."""
         found = sorted((slot.stamp or "", *blob) for slot, blob in blobs.items())

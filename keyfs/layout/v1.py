@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from keyfs.core.label import Label
-from keyfs.core.names import CURRENT, KeyRef
+from keyfs.core.names import CURRENT, Half, KeyRef
 from keyfs.core.purposes import AUDIT_LOG, POISON_RECORD, POISON_RECORD_SYM, PURPOSES
 from keyfs.core.stamps import FOLLOWED_NS, format_stamp, parse_stamp
 from keyfs.errors import ClientIdTooLong, InsecurePermissions, OperationRefused
@@ -18,7 +18,7 @@ from keyfs.layout.v1_names import (
     slots_of,
     stray_reason,
 )
-from keyfs.layout.v1_ring import build_ring
+from keyfs.layout.v1_ring import build_ring, ring_of_one
 from keyfs.layout.v1_tail import ring_after
 from keyfs.store.base import BlobStat, Replacement
 
@@ -65,6 +65,10 @@ class LayoutV1:
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`."""
         return build_ring(ref, blobs)
+
+    def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing:
+        """See `Layout.ring_of_one`."""
+        return ring_of_one(ref, half, name, stat)
 
     def ring_after(
         self,

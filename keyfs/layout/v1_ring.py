@@ -26,10 +26,6 @@ Retired = dict[str, Part]
 
 def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
     """The ring made up by *blobs*; a slot's name and stat become a part."""
-    if len(blobs) == 1:
-        ((slot, (name, stat)),) = blobs.items()
-        if slot.stamp is None:  # as most keys are that never were rotated
-            return KeyRing(ref, (_current_version({slot.half: _part(ref, slot.half, name, stat)}, []),))
     current: dict[Half, Part] = {}
     retired: dict[Half, Retired] = {Half.SECRET: {}, Half.PUBLIC: {}}
     for slot, (name, stat) in blobs.items():
@@ -43,6 +39,13 @@ def build_ring(ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRi
     if current:
         versions.append(_current_version(current, versions))
     return KeyRing(ref, tuple(versions), tuple(orphans))
+
+
+def ring_of_one(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing:
+    """As `build_ring`, of a blob that is current: as most keys are that never were rotated."""
+    part = _part(ref, half, name, stat)
+    secret, public = (part, None) if half is Half.SECRET else (None, part)
+    return KeyRing(ref, (KeyVersion(CURRENT, secret, public, stat.mtime_ns, None),))
 
 
 def match_halves(private: Sequence[str], public: Sequence[str]) -> dict[str, str]:
@@ -101,14 +104,12 @@ def _is_near(private: str, public: str) -> bool:
 
 
 def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
-    is_sealed = half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
-    return Part(name, stat, is_sealed, _key_size(ref, stat) if is_sealed else stat.size)
-
-
-def _key_size(ref: KeyRef, stat: BlobStat) -> int:
-    """How long the sealed key is. A KMS's blobs, longer than any Secure Cell of such a key, do not tell."""
-    longest = PRIVATE_SIZES[-1] if ref.purpose.is_pair else SYMMETRIC_SIZE
-    return min(plaintext_size(stat.size), longest)
+    shape = ref.purpose.shape
+    if half is Half.PUBLIC or shape is Shape.PLAIN:
+        return Part(name, stat, is_sealed=False, size=stat.size)
+    # A KMS's blobs, longer than any Secure Cell of such a key, do not tell how long the key is.
+    longest = PRIVATE_SIZES[-1] if shape is Shape.PAIR else SYMMETRIC_SIZE
+    return Part(name, stat, True, min(plaintext_size(stat.size), longest))
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

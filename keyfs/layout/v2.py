@@ -89,6 +89,9 @@ class LayoutV2:
         """See `Layout.places`: the ring's file, which is to be listed to know what is in it."""
         return RingPlaces((), (ring_name_of(ref),))
 
+    def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> None:
+        """See `Layout.ring_of_one`: the file of a key ring is one more."""
+
     def ring(self, ref: KeyRef, blobs: Blobs) -> KeyRing:
         """See `Layout.ring`. Versions that came after the current one, and are not current, are before it."""
         contents = _contents(blobs)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from keyfs.broker.packing import Packing
 from keyfs.broker.ring_cache import RowCache, weight_of_ring
 from keyfs.core.names import Half, KeyRef
-from keyfs.core.purposes import POISON_RECORD, STORAGE
+from keyfs.core.purposes import POISON_RECORD, PURPOSES, STORAGE, Purpose
 from keyfs.layout.base import KeyRing, KeyVersion, Slot
+from keyfs.layout.v1 import LayoutV1
 from keyfs.store.base import BlobStat, Listing, Page, Pages
 from keyfs.store.facts import DIGEST_SIZE, pack, pack_digest, page_of, unpack, whole
 
@@ -51,6 +52,29 @@ def test_a_row_is_all_its_blobs(ref: KeyRef, found: list[tuple[Half, str | None,
     packing = Packing()
     blobs = {Slot(ref, half, stamp): (name, stat) for half, stamp, name, stat in found}
     assert packing.blobs(ref, packing.row(blobs)) == blobs
+
+
+@given(refs, st.lists(st.tuples(st.sampled_from(Half), st.none() | st.text("ab1", min_size=1), texts, stats)))
+def test_the_sole_blob_without_a_stamp_is_told_as_such(
+    ref: KeyRef, found: list[tuple[Half, str | None, str, BlobStat]]
+) -> None:
+    packing = Packing()
+    blobs = {Slot(ref, half, stamp): (name, stat) for half, stamp, name, stat in found[:2]}
+    for some in (blobs, dict(list(blobs.items())[:1])):
+        soles = [(slot.half, *blob) for slot, blob in some.items() if slot.stamp is None and len(some) == 1]
+        assert not some or packing.sole(ref, packing.row(some)) == next(iter(soles), None)
+
+
+@given(st.sampled_from(PURPOSES), st.sampled_from(Half), texts, stats)
+def test_a_ring_of_one_blob_is_the_ring_of_that_blob(
+    purpose: Purpose, half: Half, name: str, stat: BlobStat
+) -> None:
+    layout, ref = LayoutV1(legacy=True), KeyRef(purpose, None if purpose.is_global else "alice1")
+    parts = [part for part in layout.ring_of_one(ref, half, name, stat).versions[0][1:3] if part is not None]
+    assert [(part.name, part.stat) for part in parts] == [(name, stat)]
+    assert layout.ring_of_one(ref, half, name, stat) == layout.ring(
+        ref, {Slot(ref, half, None): (name, stat)}
+    )
 
 
 def test_the_later_of_two_entries_counts() -> None:
