@@ -158,9 +158,11 @@ class KeyBroker:
         if node.ref is None:
             raise KeyNotFound(f"{node} is no file")
         self.freshness.demand_readable()
+        version = self._keys.ring(node.ref).version(node.version)
+        version.part(node.half)  # first: what is gone is not there, whatever state it was in
         if node.view is not View.FP:  # it is needed most of all where the key may not be used
             self._keys.states.demand(node.ref, node.version)
-        here = self._read_here(node.ref, node.version, node.half, is_near=True)
+        here = self._read_here(node.ref, version, node.half, is_near=True)
         return None if here is None else self._key_snapshot(node, *here)
 
     def foresee(self, node: Node) -> None:
@@ -231,7 +233,7 @@ class KeyBroker:
         version = self._keys.ring(ref).version(version_id)
         if not self._keys.reader.is_warm(version, half):
             await self._fetcher.warm(*_needed(version, half))
-        here = self._read_here(ref, version_id, half)
+        here = self._read_here(ref, self._keys.ring(ref).version(version_id), half)
         if here is not None:
             return here
         return await self._offload.read(self._keys.read, ref, version_id, half)
@@ -249,7 +251,7 @@ class KeyBroker:
         return await self._fetcher.knock(part)
 
     def _read_here(
-        self, ref: KeyRef, version_id: str, half: Half, *, is_near: bool = False
+        self, ref: KeyRef, version: KeyVersion, half: Half, *, is_near: bool = False
     ) -> tuple[Opened, KeyVersion] | None:
         """What is in memory, or *is_near* with a store that answers at once, and opens without asking a KMS.
 
@@ -257,7 +259,6 @@ class KeyBroker:
         """
         if not self._keys.opens_here:
             return None
-        version = self._keys.ring(ref).version(version_id)
         try:
             opened = self._keys.reader.open_warm(ref, version, half)
             if opened is None and is_near:

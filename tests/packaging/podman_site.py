@@ -85,9 +85,15 @@ def podman(place: Path) -> Iterator[Podman]:
     finally:
         for mount in (*_mounts_below(place), *_mounts_below(run_root)):
             subprocess.run(["umount", "--lazy", mount], check=True)
-        shutil.rmtree(run_root)
+        wait_until(partial(_is_swept, run_root))  # what watches a container writes there until it has ended
         for group in {*CGROUPS.glob(f"*/{PARENT}"), *CGROUPS.glob(PARENT)} - before:
             wait_until(partial(_is_removed, group))
+
+
+def _is_swept(directory: Path) -> bool:
+    """Whether it is removed by now, with all that is in it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def plain_root(place: Path) -> Path:
