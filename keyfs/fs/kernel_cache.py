@@ -9,8 +9,8 @@ are dropped only while nobody has the file open, when no read can be under way; 
 Of a file that is open the attributes alone are forgotten; its pages go when the last one closes. Attributes
 alone are forgotten on the spot: for them the kernel waits for nobody.
 
-To be given a page it waits likewise. So that is done, on the spot, only with the answer to the one open that a
-file has, where no earlier process can have left a read unanswered.
+To be given a page it waits likewise. So that is done, on the spot, only with the answer to the one open that
+a file has, where no earlier process can have left a read unanswered.
 """
 
 import errno
