@@ -115,6 +115,14 @@ def test_the_steps_of_a_rotation_are_told_beside_those_of_a_script() -> None:
     assert not left_by(ran)
 
 
+@pytest.mark.parametrize(("words", "handler"), [((), "open"), (("--list", "500"), "readdir")])
+def test_the_profile_names_the_handlers(words: tuple[str, ...], handler: str) -> None:
+    ran = run_script("bench", "profile", "--quick", "--lines", "9999", *words)
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(rf"handlers\.py:\d+\({handler}\)", ran.stdout)
+    assert not left_by(ran)
+
+
 def test_the_count_of_calls_to_a_kms_is_bounded_by_the_cache(tmp_path: Path) -> None:
     ran = run_script("bench", "kms", "--quick", "--output", tmp_path / "bench.json")
     assert ran.returncode == 0, ran.stdout
