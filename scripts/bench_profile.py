@@ -12,10 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench import say
 from benchmarking import listing, profiled, rivals, stores
 from benchmarking.programs import BenchError, obey_signals, run, served
 from benchmarking.reading import check, microseconds_per_read
-from benchmarking.workshop import Effort, Workshop
+from benchmarking.workshop import WHERE, Effort, Workshop
 
 PROFILED = Path(profiled.__file__)
 
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--list", type=int, metavar="KEYS", help="list so many keys, and read none")
     parser.add_argument("--lines", type=int, default=30, help="how many functions are shown")
     given, options = parser.parse_known_args()  # all others are options of keyfs mount
+    say(f"everything lies in {WHERE}")
     try:
         with Workshop(Effort(given.quick)) as workshop:
             keys = 1 if given.list is None else workshop.effort.size(given.list)
