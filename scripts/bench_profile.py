@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--list", type=int, metavar="KEYS", help="list so many keys, and read none")
     parser.add_argument("--lines", type=int, default=30, help="how many functions are shown")
     given, options = parser.parse_known_args()  # all others are options of keyfs mount
-    say(f"everything lies in {WHERE}")
+    say(WHERE)
     try:
         with Workshop(Effort(given.quick)) as workshop:
             keys = 1 if given.list is None else workshop.effort.size(given.list)
