@@ -4,7 +4,8 @@ A worker that dies leaves the requests it was at. The next one gets them again, 
 lets only one suspect at a time go on, so that the second death tells which of them it was. The third worker
 answers that one EIO. A suspect that is answered is none any more.
 
-SIGKILL mostly comes from outside, and proves little against what was under way: it counts half.
+SIGKILL mostly comes from outside, and proves little against what was under way: a key that everybody opens is
+being opened whenever a worker is killed. It counts a quarter.
 """
 
 import errno
@@ -18,7 +19,7 @@ from pyfuse3 import FUSEError
 
 from keyfs.logs import event
 
-CRASH: Final = 2  # points
+CRASH: Final = 4  # points
 KILL: Final = 1
 POINTS_MAX: Final = 2 * CRASH
 _SLOTS: Final = 4096  # more requests than are ever under way; see TASKS_MAX

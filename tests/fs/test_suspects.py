@@ -33,7 +33,7 @@ async def dies(memory: memoryview, points: int, *requests: tuple[int | bytes, ..
     memory[:] = left
 
 
-@pytest.mark.parametrize(("points", "deaths"), [(CRASH, 2), (KILL, 4)])
+@pytest.mark.parametrize(("points", "deaths"), [(CRASH, 2), (KILL, 8)])
 @pytest.mark.expects_log(r"request\.poisonous")
 async def test_it_is_refused_after_so_many_deaths(points: int, deaths: int) -> None:
     memory = new_ledger()

@@ -61,12 +61,12 @@ def test_it_is_answered_eio_by_the_third_worker(tmp_path: Path) -> None:
         assert met.failures == []
 
 
-def test_one_that_only_seems_to_be_killed_from_outside_has_twice_as_many_chances(tmp_path: Path) -> None:
+def test_one_that_only_seems_to_be_killed_from_outside_has_four_times_as_many_chances(tmp_path: Path) -> None:
     with supervised(tmp_path, environment=poisoned(tmp_path)) as site:
         key = site.store.make(KEY)
         with traffic(key, rotators=0) as met:
             assert answer(key / "current", "user.kill") == "EIO"
-            assert restarts(site) == 4
+            assert restarts(site) == 8
         assert met.failures == []
 
 
