@@ -65,7 +65,7 @@ def calls_for(server: RedisServer, work: Callable[[], object]) -> dict[str, int]
 
 
 def is_asked(calls: dict[str, int], keys: int) -> bool:
-    """Whether nothing but GET was called, and at most once for each key: who looked it up had it asked for."""
+    """Whether nothing but GET was called, at most once for each key: who looked it up had it asked for."""
     return set(calls) <= {"get"} and calls.get("get", 0) <= keys
 
 
