@@ -14,7 +14,7 @@ from keyfs.core.scratch import Scratch
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import AccessDenied, KeyNotFound, OperationRefused
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import READ_WITHIN_S, answers, replies, swallows
+from keyfs.fs.replies import READ_WITHIN_S, replies, swallows
 from keyfs.fs.scene import NAME_MAX, process_of, text_of
 from keyfs.fs.xattrs import ATTRIBUTES, OURS
 
@@ -22,8 +22,10 @@ from keyfs.fs.xattrs import ATTRIBUTES, OURS
 class AttributeHandlers(Refusals):
     """What the kernel asks about a node."""
 
-    @answers(looks=True)
-    def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+    @replies(None, looks=True)
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
         """A name in a directory. Everybody may search: see `DirectoryHandlers`."""
         parent = self._scene.inodes.node(parent_inode)
         label = text_of(name)
@@ -43,8 +45,8 @@ class AttributeHandlers(Refusals):
         for inode in self._scene.inodes.forget(inode_list):
             self._scene.kernel.forgotten(inode)
 
-    @answers(looks=True)
-    def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+    @replies(None, looks=True)
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """What `stat` shows; to a process that has the file open, what it has open."""
         node = self._scene.inodes.node(inode)
         seen = self._scene.handles.seen_by(inode, ctx.pid, trio.current_time())
@@ -52,8 +54,8 @@ class AttributeHandlers(Refusals):
             return self._scene.passing_attributes(node, seen, inode)
         return self._scene.attributes(node, seen or self._scene.facts(node), inode)
 
-    @answers(looks=True)
-    def setattr(
+    @replies(None, looks=True)
+    async def setattr(
         self,
         inode: int,
         attr: pyfuse3.EntryAttributes,
@@ -84,8 +86,8 @@ class AttributeHandlers(Refusals):
                 facts = facts._replace(size=attr.st_size)
         return self._scene.passing_attributes(node, facts, inode)
 
-    @answers(looks=True)
-    def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+    @replies(None, looks=True)
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         """Permission, by the rules of `keyfs.core.policy`."""
         node = self._scene.inodes.node(inode)
         return self._scene.grants(ctx, self._scene.facts(node), mode & (READ | WRITE | SEARCH))
@@ -103,24 +105,24 @@ class AttributeHandlers(Refusals):
                 return (await attribute.value(self._scene.broker, node)).encode()
         raise FUSEError(pyfuse3.ENOATTR)
 
-    @answers(looks=True)
-    def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+    @replies(None, looks=True)
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """The names of what `getxattr` knows of this node."""
         node = self._scene.inodes.node(inode)
         return [name for name, it in ATTRIBUTES.items() if it.is_there(self._scene.broker, node)]
 
-    @answers()
-    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+    @replies(None)
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         """ENOTSUP: `cp -p` and `install` accept that. What keyfs says of a key nobody else says."""
         raise FUSEError(errno.EPERM if name.startswith(OURS) else errno.ENOTSUP)
 
-    @answers()
-    def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+    @replies(None)
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """There is nothing to remove."""
         raise FUSEError(errno.EPERM if name.startswith(OURS) else pyfuse3.ENOATTR)
 
-    @answers()
-    def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+    @replies(None)
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Enough for container engines, which refuse a volume without an answer."""
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = 4096

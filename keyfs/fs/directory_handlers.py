@@ -18,7 +18,7 @@ from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import dot_attributes
 from keyfs.fs.handles import DirectoryHandle
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import answers, replies
+from keyfs.fs.replies import replies
 
 ENTRIES_AT_ONCE: Final = 200
 """In one answer, whatever room the caller has: readdir(3) has room for about as many."""
@@ -101,8 +101,8 @@ class DirectoryHandlers(Refusals):
                 continue
             replied += 1
 
-    @answers()
-    def releasedir(self, fh: int) -> None:
+    @replies(None)
+    async def releasedir(self, fh: int) -> None:
         """The end of a directory handle."""
         self._scene.handles.remove(fh)
 

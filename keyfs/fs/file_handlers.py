@@ -16,7 +16,7 @@ from keyfs.fs.handles import NudgeHandle, ReadHandle, ScratchHandle, WriteHandle
 from keyfs.fs.pages import CUT, Admission
 from keyfs.fs.polls import CHANGED, READY
 from keyfs.fs.refusals import Refusals
-from keyfs.fs.replies import READ_WITHIN_S, WRITE_WITHIN_S, answers, replies
+from keyfs.fs.replies import READ_WITHIN_S, WRITE_WITHIN_S, replies
 from keyfs.fs.scene import process_of
 
 
@@ -43,15 +43,15 @@ class FileHandlers(Refusals):
         with trio.fail_after(READ_WITHIN_S):
             return await self._open_later(inode, node, ctx.pid)
 
-    @answers()
-    def read(self, fh: int, off: int, size: int) -> bytes:
+    @replies(None)
+    async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes of the handle's snapshot."""
         content = self._scene.handles.reading(fh)
         self._scene.was_read(fh)
         return bytes(content[off : off + size])
 
-    @answers()
-    def write(self, fh: int, off: int, buf: bytes) -> int:
+    @replies(None)
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Bytes for the version in the making."""
         if self._scene.handles.is_nudge(fh):
             return len(buf)
@@ -73,8 +73,8 @@ class FileHandlers(Refusals):
         """As `flush`: what is acknowledged here is in the store."""
         await self._commit(fh)
 
-    @answers()
-    def release(self, fh: int) -> None:
+    @replies(None)
+    async def release(self, fh: int) -> None:
         """The end of a handle. Nobody hears of an error here, so nothing is committed here."""
         self._scene.polls.forget(fh)
         handle = self._scene.handles.remove(fh)
@@ -86,8 +86,8 @@ class FileHandlers(Refusals):
         if isinstance(handle, WriteHandle | ScratchHandle) and handle.scratch is not None:
             self._scene.scratches.closed(handle.scratch, trio.current_time())
 
-    @answers(looks=True)
-    def poll(
+    @replies(None, looks=True)
+    async def poll(
         self, inode: int, fh: int, poll_handle: pyfuse3.PollHandle | None, ctx: pyfuse3.RequestContext
     ) -> int:
         """Always readable and writable; POLLPRI once what was opened is not current any more."""

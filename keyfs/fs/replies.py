@@ -1,8 +1,7 @@
 """Every handler answers exactly once, in time, with an errno that means something.
 
 An exception that escapes a pyfuse3 handler ends the mount, and an interrupted reader does not end its
-handler. So each handler carries `@replies`, or `@answers` if it waits for nobody; and `forget`, which has no
-answer, `@swallows`.
+handler. So each handler carries `@replies`; its sibling `@swallows` is for `forget`, which has no answer.
 """
 
 import errno
@@ -67,35 +66,11 @@ _QUIET: Final = frozenset(
 _log = logging.getLogger(__name__)
 
 
-def answers(*, looks: bool = False) -> Callable[[Callable[P, T]], Handler[P, T]]:
-    """As `replies`, of a handler that waits for nobody: most requests are of this kind."""
-
-    def decorate(handler: Callable[P, T]) -> Handler[P, T]:
-        name = handler.__name__
-
-        @functools.wraps(handler)
-        async def answering(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                if looks:
-                    operations: Any = args[0]  # a `Refusals`; no cast, which every request would pay for
-                    if operations.broker.has_news():
-                        await operations.broker.fresh()  # which has a deadline
-                return handler(*args, **kwargs)
-            except FUSEError:
-                raise
-            except Exception as exc:  # noqa: BLE001 - the boundary: anything else would end the mount
-                raise FUSEError(_errno_of(name, exc)) from None
-
-        return answering
-
-    return decorate
-
-
 def replies(within_s: float | None, *, looks: bool = False) -> Callable[[Handler[P, T]], Handler[P, T]]:
     """Answer within the time given: a `KeyfsError` by table, lateness ETIMEDOUT, a bug of ours EIO.
 
     Args:
-        within_s: the deadline; None for a handler that has deadlines of its own.
+        within_s: the deadline; None for a handler that waits for nobody, or has deadlines of its own.
         looks: whether changes that were complete before the request are taken in first.
     """
 
@@ -106,9 +81,9 @@ def replies(within_s: float | None, *, looks: bool = False) -> Callable[[Handler
         async def answering(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
                 if looks:
-                    operations: Any = args[0]  # as above
+                    operations: Any = args[0]  # a `Refusals`; no cast, which every request would pay for
                     if operations.broker.has_news():
-                        await operations.broker.fresh()
+                        await operations.broker.fresh()  # which has a deadline
                 if within_s is None:
                     return await handler(*args, **kwargs)
                 with trio.fail_after(within_s):
