@@ -60,7 +60,7 @@ class Fetcher:
     def warm_near(self, *parts: Part) -> None:
         """As `warm`, at once, where the store answers at once; what does not come is left for `warm`."""
         if self._line.is_open:
-            self._line.fetch_near([part.name for part in parts if self._reader.cached(part) is None])
+            self._line.fetch_near(self._cold(parts))
 
     async def warm(self, *parts: Part) -> None:
         """Fetch what is not in memory yet. A blob that cannot be read is no error here: reading it tells.
@@ -69,7 +69,7 @@ class Fetcher:
             StoreUnavailable: the medium does not answer.
         """
         if self._line.is_open:
-            names = [part.name for part in parts if self._reader.cached(part) is None]
+            names = self._cold(parts)
             if not names or await self._line.fetch(names):
                 return
         await self._fetch_together(parts)
@@ -81,6 +81,10 @@ class Fetcher:
             StoreUnavailable: the medium does not answer.
         """
         return self._line.is_open and await self._line.fetch([part.name])
+
+    def _cold(self, parts: Collection[Part]) -> list[str]:
+        """The names of those that are not in memory."""
+        return [part.name for part in parts if self._reader.cached(part) is None]
 
     async def _fetch_together(self, parts: Collection[Part]) -> None:
         batch = self._next

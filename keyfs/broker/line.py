@@ -6,8 +6,8 @@ Invariants:
    it is behind the answer that did not come.
 3. What does not come as a blob is nobody's error here. The caller asks the store itself, in a thread, and
    that tells why.
-4. Nobody is kept from the loop for long: `fetch_near` blocks for NEAR_MS at most, and once that was too long,
-   nobody does so for FAR_S.
+4. Nobody is kept from the loop for long: `fetch_near` blocks for NEAR_S and one NEAR_MS more at most, and
+   once it took longer than NEAR_S, nobody does so for FAR_S.
 """
 
 import logging

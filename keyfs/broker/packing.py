@@ -76,9 +76,8 @@ class Packing:
         number, labelled, told = _HEAD.unpack_from(row)
         if labelled or _HEAD.size + told != len(row):
             return None
-        before, has_client, after, _, is_public = self._forms[number]
-        name = f"{before}{ref.client}{after}" if has_client else before + after
-        return Half.PUBLIC if is_public else Half.SECRET, name, unpack(row[_HEAD.size :])
+        half, name = _named(self._forms[number], ref, "")
+        return half, name, unpack(row[_HEAD.size :])
 
     def blobs(self, ref: KeyRef, row: bytes) -> Blobs:
         """The blobs that were packed into the row of this key."""
@@ -88,15 +87,20 @@ class Packing:
             number, labelled, told = _HEAD.unpack_from(row, end)
             begin = end + _HEAD.size
             middle, end = begin + labelled, begin + labelled + told
-            before, has_client, after, has_stamp, is_public = self._forms[number]
             label = row[begin:middle].decode()
-            client = (ref.client or "") if has_client else ""
-            name = f"{before}{client}{after}{label if has_stamp else ''}"
-            slot = Slot(ref, Half.PUBLIC if is_public else Half.SECRET, label or None)
-            found[slot] = (name, unpack(row[middle:end]))
+            half, name = _named(self._forms[number], ref, label)
+            found[Slot(ref, half, label or None)] = (name, unpack(row[middle:end]))
         return found
 
     def _new_number(self, form: _Form) -> int:
         self._forms.append(form)  # first: who reads the number finds the form
         self._numbers[form] = len(self._forms) - 1
         return self._numbers[form]
+
+
+def _named(form: _Form, ref: KeyRef, stamp: str) -> tuple[Half, str]:
+    """Which half a blob of this form is, and its name."""
+    before, has_client, after, has_stamp, is_public = form
+    client = (ref.client or "") if has_client else ""
+    name = f"{before}{client}{after}{stamp if has_stamp else ''}"
+    return Half.PUBLIC if is_public else Half.SECRET, name

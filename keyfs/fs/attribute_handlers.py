@@ -27,9 +27,8 @@ class AttributeHandlers(Refusals):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """A name in a directory. Everybody may search: see `DirectoryHandlers`."""
-        parent = self._scene.inodes.node(parent_inode)
-        label = text_of(name)
         scene = self._scene
+        parent, label = scene.inodes.node(parent_inode), text_of(name)
         scratch = scene.scratch(parent, label, ctx.uid)
         if scratch is not None:
             return scene.attributes(scratch.node, scene.facts(scratch.node), scene.inodes.refer(scratch.node))

@@ -17,7 +17,7 @@ from pyfuse3 import FUSEError
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.marks import Marks
 from keyfs.core.names import CLIENT_ID_MAX, KeyRef
-from keyfs.core.policy import READ, SEARCH, WRITE, Caller, Ownership, may, may_always
+from keyfs.core.policy import READ, WRITE, Caller, Ownership, may, may_always
 from keyfs.core.scratch import Scratch, Scratches
 from keyfs.core.tree import Facts, Kind, Node
 from keyfs.errors import KeyNotFound
@@ -169,7 +169,7 @@ class Scene:
         """As `demand`, of a node whose *facts* are at hand."""
         if self.grants(ctx, facts, want):
             return
-        what = {READ: "read", WRITE: "write", SEARCH: "search"}[want]
+        what = {READ: "read", WRITE: "write"}[want]
         denied: dict[str, Any] = {"path": str(node), "want": what, "uid": ctx.uid, "pid": ctx.pid}
         if want == WRITE and node.kind is Kind.VIEW:
             denied["reason"] = VIEW_REFUSAL
