@@ -7,14 +7,13 @@ anything. How long requests take without it: `scripts/bench budget`.
 import argparse
 import pstats
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from bench import say
 from benchmarking import listing, profiled, rivals, stores
-from benchmarking.programs import BenchError, obey_signals, run, served
+from benchmarking.programs import BenchError, obey_signals, served
 from benchmarking.reading import check, microseconds_per_read
 from benchmarking.workshop import WHERE, Effort, Workshop
 
@@ -30,12 +29,7 @@ def reads(count: int, mount: Path) -> str:
 
 def lists(keys: int, mount: Path) -> str:
     """Lists so many keys."""
-    command = listing.COMMANDS["ls -lR"]
-    began = time.perf_counter()
-    shown = run(*command, mount / rivals.PURPOSE)
-    took = time.perf_counter() - began
-    if shown.encode().count(listing.LINE_OF["ls -lR"]) != keys:
-        raise BenchError("the listing has not all keys")
+    took = listing.seconds_of(mount, "ls -lR", keys)
     return f"ls -lR of {keys} keys, {took / keys * 1e6:.0f} µs each under the profiler"
 
 

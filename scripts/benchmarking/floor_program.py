@@ -25,6 +25,7 @@ from benchmarking.plain_get import reading_from
 from benchmarking.plain_rotation import rotate_file
 from keyfs.core.secret import Secret
 from keyfs.fs import turns
+from keyfs.seal.base import Sealer
 from keyfs.seal.registry import open_sealer
 
 KEPT_S: Final = 3600.0
@@ -146,9 +147,13 @@ class Floor(pyfuse3.Operations):
         return entry
 
 
-def rotation_in(folder: Path, master_key: Path) -> Callable[[bytes], object]:
+def sealer_under(master_key: Path) -> Sealer:
+    """Opens and seals what is under the master key in this file."""
+    return open_sealer(Secret(base64.b64decode(master_key.read_text())))
+
+
+def rotation_in(folder: Path, sealer: Sealer) -> Callable[[bytes], object]:
     """The plain script's, of one key."""
-    sealer = open_sealer(Secret(base64.b64decode(master_key.read_text())))
     return partial(rotate_file, folder / f"{ONE_CLIENT}_storage_sym", ONE_CLIENT, sealer)
 
 
@@ -160,13 +165,13 @@ def main() -> None:
     parser.add_argument("--rotates", type=Path)
     parser.add_argument("--reads")
     parser.add_argument("--master-key", type=Path)
-    parser.add_argument("place")
+    parser.add_argument("mountpoint")
     given = parser.parse_args()
-    rotate = None if given.rotates is None else rotation_in(given.rotates, given.master_key)
-    read = None if given.reads is None else reading_from(given.reads, given.master_key)
+    rotate = None if given.rotates is None else rotation_in(given.rotates, sealer_under(given.master_key))
+    read = None if given.reads is None else reading_from(given.reads, sealer_under(given.master_key))
     options = {"fsname=floor", *(() if rotate or given.strict else ("ro",))}
     turns.take()
-    pyfuse3.init(Floor(given.clients, rotate, read, is_strict=given.strict), given.place, options)
+    pyfuse3.init(Floor(given.clients, rotate, read, is_strict=given.strict), given.mountpoint, options)
     try:
         trio.run(pyfuse3.main)
     finally:

@@ -28,9 +28,18 @@ def seconds(mount: Callable[[], AbstractContextManager[Path]], what: str, keys: 
         BenchError: the listing has not all keys.
     """
     with mount() as place:
-        began = time.perf_counter()
-        ran = subprocess.run(COMMANDS[what], cwd=place / rivals.PURPOSE, check=False, capture_output=True)
-        took = time.perf_counter() - began
+        return seconds_of(place, what, keys)
+
+
+def seconds_of(place: Path, what: str, keys: int) -> float:
+    """Lists everything in this mount.
+
+    Raises:
+        BenchError: the listing has not all keys.
+    """
+    began = time.perf_counter()
+    ran = subprocess.run(COMMANDS[what], cwd=place / rivals.PURPOSE, check=False, capture_output=True)
+    took = time.perf_counter() - began
     shown = ran.stdout.count(LINE_OF[what])
     if ran.returncode != 0 or shown != keys:
         raise BenchError(f"{what} shows {shown} keys, not {keys}: {ran.stderr.decode().strip()[:200]}")

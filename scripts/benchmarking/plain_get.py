@@ -3,20 +3,17 @@
 import base64
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import hiredis
 
-from keyfs.core.secret import Secret
-from keyfs.seal.registry import open_sealer
+from keyfs.seal.base import Sealer
 from keyfs.store.redis_replies import get_command
 
 RECEIVE_SIZE = 1 << 16
 
 
-def reading_from(server: str, master_key: Path) -> Callable[[str], bytes]:
+def reading_from(server: str, sealer: Sealer) -> Callable[[str], bytes]:
     """Reads the key of a client of `storage-sym` from the Redis at this socket."""
-    sealer = open_sealer(Secret(base64.b64decode(master_key.read_text())))
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(server)
     replies = hiredis.Reader()
