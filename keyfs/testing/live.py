@@ -59,6 +59,11 @@ class LiveStore:
                 writer.generate(ref)
         return self.mountpoint / str(ref)
 
+    def version_ids(self, label: str) -> list[str]:
+        """The ids of all versions there are, oldest first; reads none, so that any may leave meanwhile."""
+        with self.opened() as (keys, _):
+            return [version.id for version in keys.ring(parse_key_ref(label, self.access.purposes)).versions]
+
     def versions(self, label: str) -> dict[str, bytes]:
         """The private or symmetric bytes of all versions there are, by id, oldest first."""
         ref = parse_key_ref(label, self.access.purposes)

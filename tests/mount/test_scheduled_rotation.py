@@ -39,7 +39,7 @@ def test_a_mount_rotates_what_is_due_and_archives_the_rest(tmp_path: Path) -> No
         assert len(store.logged("rotation.scheduled", "key=storage/alice")) >= 5
         archive = tmp_path / "keys.keyfs" / "archive.jsonl"
         wait_until(lambda: archive.exists() and store.logged("version.archived"), 30)
-        assert len(store.versions("storage/alice")) <= 5
+        assert len(store.version_ids("storage/alice")) <= 5
         keys = (tmp_path / "mount" / "storage" / "alice").iterdir()
         assert len([one for one in keys if one.name.endswith(".pub")]) <= 5
 
