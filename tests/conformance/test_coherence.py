@@ -89,6 +89,7 @@ def test_without_a_rule_somebody_is_served_what_is_not_true(
 ) -> None:
     # Waking watchers makes the kernel forget, too; on a read-only mount nobody does that.
     is_passive = probe in (
+        probes.a_file_that_is_held_keeps_its_bytes,
         probes.what_changed_elsewhere_is_soon_seen_by_stat,
         probes.an_open_follows_a_change_of_the_very_moment,
     )
