@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from keyfs.core.staging import SIZE_LIMIT
 from keyfs.errors import InvalidSettings
@@ -37,8 +36,7 @@ class Newline(Enum):
     REJECT = "reject"  # with it the import is refused
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSpec:
+class OwnSpec(NamedTuple):
     """What was declared. *generate* is a number of bytes or characters, or a PEM algorithm."""
 
     kind: OwnKind

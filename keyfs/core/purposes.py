@@ -5,9 +5,8 @@ that an operator declares (`declared_purposes`); they are handed on, never kept 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfs.core.own import Declaration, OwnSpec, check_own_name, own_spec
 from keyfs.errors import InvalidSettings
@@ -25,9 +24,10 @@ class Shape(Enum):
     PLAIN = "plain key"  # 32 bytes that Acra stores without a seal
     OWN = "own key"  # what its `OwnSpec` says; Acra knows nothing of it
 
+    __hash__ = object.__hash__  # each is one object, and every look at a key asks for it
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
+
+class Purpose(NamedTuple):
     """One kind of key."""
 
     name: str
@@ -35,10 +35,6 @@ class Purpose:
     is_global: bool = False
     is_legacy: bool = False
     own: OwnSpec | None = None  # of a purpose that the operator declared
-
-    def __hash__(self) -> int:
-        """Of the name alone: every look at a key asks for it."""
-        return hash(self.name)
 
     @property
     def is_pair(self) -> bool:
