@@ -40,7 +40,7 @@ from keyfs.master_keys import MasterKeys, hide_variables, patiently
 from keyfs.offload import Offload
 from keyfs.seal.protection import Protections
 
-COLLECT_AFTER: Final = 10_000  # objects more than before; few of ours refer to each other in circles
+COLLECT_AFTER: Final = 50_000  # objects more than before; few of ours refer to each other in circles
 _log = logging.getLogger(__name__)
 
 

@@ -43,11 +43,13 @@ class Freshness:
 
     def look(self, reason: str = UNHEARD) -> None:
         """Notice whether we went deaf, for the reason given; or hear again and know what was missed."""
-        is_deaf = not self._keys.is_connected or self._keys.is_suspect
-        if is_deaf and self._stale_since is None:
+        is_deaf, was_deaf = self._keys.is_deaf, self._stale_since is not None
+        if is_deaf == was_deaf:  # every request comes here
+            return
+        if is_deaf:
             self._stale_since, self._stale_since_ns = self._clock(), time.time_ns()
             event(_log, logging.WARNING, "store.away", reason=reason, serving_stale_s=self._serve_stale_s)
-        elif self._stale_since is not None and not is_deaf and not self._keys.has_changes():
+        elif self._stale_since is not None and not self._keys.has_changes():
             away_s = round(self._clock() - self._stale_since, 1)
             self._stale_since = None
             event(_log, logging.WARNING, "store.back", away_s=away_s)

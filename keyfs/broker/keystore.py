@@ -105,9 +105,9 @@ class KeyStore:
         return self._watch is not None
 
     @property
-    def is_connected(self) -> bool:
-        """Whether changes made by others would be heard of now."""
-        return self._watch is None or self._watch.is_connected
+    def is_deaf(self) -> bool:
+        """Whether changes made by others would not be heard of now, or were not taken in."""
+        return self.is_suspect or (self._watch is not None and not self._watch.is_connected)
 
     def refresh(self) -> Collection[Slot]:
         """Take in the changes that arrived; returns the places in rings that others changed.

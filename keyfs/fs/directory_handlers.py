@@ -4,7 +4,6 @@ One with a million clients takes no more of the loop at a time than a small one:
 steps, its nodes are made as they are read, and one answer holds so many of them and no more.
 """
 
-import sys
 from collections.abc import Generator, Sequence
 from typing import Final, overload
 
@@ -19,11 +18,11 @@ from keyfs.fs.attrs import dot_attributes
 from keyfs.fs.handles import DirectoryHandle
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import replies
+from keyfs.fs.scene import ENCODING
 
 ENTRIES_AT_ONCE: Final = 200
 """In one answer, whatever room the caller has: readdir(3) has room for about as many."""
 _DOTS: Final = (b".", b"..")
-_ENCODING: Final = sys.getfilesystemencoding()
 
 Entry = tuple[str, Node]
 
@@ -116,7 +115,7 @@ class DirectoryHandlers(Refusals):
         scene = self._scene
         number = scene.inodes.number(node)
         attr = scene.attributes(node, scene.facts(node), number)
-        if not pyfuse3.readdir_reply(token, name.encode(_ENCODING, "surrogateescape"), attr, next_id):
+        if not pyfuse3.readdir_reply(token, name.encode(ENCODING, "surrogateescape"), attr, next_id):
             return False
         scene.inodes.count(number, node)
         return True

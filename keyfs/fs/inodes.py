@@ -34,11 +34,10 @@ class Inodes:
         self._purposes: dict[str, Purpose] = {}
         self._recent: dict[int, Node] = {}
         self._above: dict[str, int] = {}  # the directories of purposes
-        self._latest: tuple[Path, bytes] = ((), b"")  # who asks for a number mostly counts it next
 
     def number(self, node: Node) -> int:
         """The node's inode number, without counting a reference."""
-        return self._number(self._text(node.path)) if node.path else pyfuse3.ROOT_INODE
+        return self._number(_text(node.path)) if node.path else pyfuse3.ROOT_INODE
 
     def above(self, node: Node) -> int:
         """The number of the directory above a node, as `number` says it."""
@@ -121,7 +120,7 @@ class Inodes:
             return moved
         number = _hash(text)
         # Two live paths with one 63-bit hash are as good as impossible, and would serve a wrong key.
-        while (record := self._records.get(number)) is not None and _text_of(record) != text:
+        while (record := self._records.get(number, text)) != text and _text_of(record) != text:
             number = number % (1 << _BITS) + 1
             self._evading.add(number)
         return number
@@ -134,19 +133,14 @@ class Inodes:
     def _keep(self, number: int, node: Node) -> None:
         self._records[number] = self._record(node)
         if number in self._evading:
-            self._moved[self._text(node.path)] = number
+            self._moved[_text(node.path)] = number
 
     def _record(self, node: Node) -> Record:
         """As little of a node as it can be made again from."""
         if node.kind not in _FOLLOW or node.ref is None:
             return node
-        self._purposes.setdefault(node.ref.purpose.name, node.ref.purpose)
-        return self._text(node.path)
-
-    def _text(self, path: Path) -> bytes:
-        if path is not self._latest[0]:
-            self._latest = (path, _text(path))
-        return self._latest[1]
+        self._purposes.setdefault(node.path[0], node.ref.purpose)
+        return _text(node.path)
 
     def _drop(self, number: int) -> None:
         text = _text_of(self._records.pop(number))

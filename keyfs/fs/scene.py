@@ -2,9 +2,9 @@
 
 import errno
 import logging
-import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -31,6 +31,7 @@ from keyfs.fs.polls import Polls
 from keyfs.logs import event
 
 NAME_MAX: Final = CLIENT_ID_MAX  # one more than on most media: Redis keeps such a key, so it has to open
+ENCODING: Final = sys.getfilesystemencoding()
 VIEW_REFUSAL: Final = "a view only shows a key: write to current"
 _GROUPS: Final = re.compile(rb"^Groups:(.*)$", re.MULTILINE)
 _PROCESS: Final = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
@@ -208,4 +209,4 @@ def text_of(name: bytes) -> str:
     """
     if len(name) > NAME_MAX:
         raise FUSEError(errno.ENAMETOOLONG)
-    return os.fsdecode(name)
+    return name.decode(ENCODING, "surrogateescape")

@@ -101,9 +101,9 @@ class KeyRing(NamedTuple):
         Raises:
             KeyNotFound: there is none.
         """
-        if version_id == CURRENT:  # by far the most often
-            found = self.current
-        elif self.versions and self.versions[-1].number:
+        if version_id == CURRENT and (current := self.current) is not None:  # by far the most often
+            return current
+        if self.versions and self.versions[-1].number:
             found = next((v for v in self.versions if version_id in (v.number, v.id)), None)
         else:
             rank = bisect_left(self.versions, version_id, key=_id)
