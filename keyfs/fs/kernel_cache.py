@@ -27,6 +27,8 @@ from keyfs.fs.pages import Admission, Pages
 
 KEPT_S: Final = 10.0
 """How long names and attributes of keys are kept. Changes are told, so this only bounds what got lost."""
+CLIENT_KEPT_S: Final = 60.0
+"""The same for directories of clients: who lists very many comes to most of them late."""
 FIXED_S: Final = 3600.0
 """The same for what is above the keys, and stays as long as the mount lives."""
 BARE_S: Final = 5.0
@@ -107,7 +109,7 @@ class KernelCache:
             return facts, 0.0
         is_bare = bool(self._bare) and self._is_bare(node.path)
         if kind is Kind.CLIENT:  # no pages, and no version that an open could disagree with
-            return facts, 0.0 if is_bare else KEPT_S
+            return facts, 0.0 if is_bare else CLIENT_KEPT_S
         if not self.keeps_keys:
             return facts, 0.0
         facts, may_keep = self.pages.length(inode, facts)

@@ -133,6 +133,13 @@ async def test_who_was_unknown_when_it_was_told_is_told_again_at_the_next_open(t
         assert len(told.calls) == 2
 
 
+async def test_a_listing_that_takes_half_a_minute_looks_up_no_directory_twice() -> None:
+    """`ls -lR` comes to most directories long after they were listed; to keys at once."""
+    async with mount(Told()) as kernel:
+        above, attr = await kernel.lookup(LABEL), await kernel.lookup(CURRENT)
+        assert attr.entry_timeout < 30 < above.entry_timeout == above.attr_timeout
+
+
 async def test_nothing_of_a_key_is_kept_in_the_strict_mode() -> None:
     """Its directory is, and is told of as ever."""
     told = Told()
