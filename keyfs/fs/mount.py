@@ -133,7 +133,7 @@ async def _serve(
                 nursery.start_soon(_keep_house, operations)
                 nursery.start_soon(_announce, read, plan, hooks, failures)
                 nursery.start_soon(feed_watchdog, hooks.notifier, read)
-                _wake_watchers(operations, plan.place, outsider)
+                _wake_watchers(operations, plan, outsider)
                 await pyfuse3.main(max_tasks=TASKS_MAX)
                 way.retired()
                 nursery.cancel_scope.cancel()
@@ -236,9 +236,10 @@ async def _renew(hooks: Hooks, operations: KeyfsOperations, one_at_a_time: trio.
     operations.scene.kernel.stale_everywhere()  # owners and modes may be others now
 
 
-def _wake_watchers(operations: KeyfsOperations, place: str | None, outsider: Outsider) -> None:
-    if place is not None:
-        operations.wake_watchers(place, outsider)
+def _wake_watchers(operations: KeyfsOperations, plan: MountPlan, outsider: Outsider) -> None:
+    """On a read-only mount nobody can: who tries only looks names up, and has their keys asked for."""
+    if plan.place is not None and not plan.read_only:
+        operations.wake_watchers(plan.place, outsider)
 
 
 def _read(outsider: Outsider, place: str | None) -> int:

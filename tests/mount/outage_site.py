@@ -8,6 +8,7 @@ from pathlib import Path
 from keyfs.testing.cutting_proxy import cutting_proxy
 from keyfs.testing.redis_servers import RedisServer
 from keyfs.testing.shared_store import Mount, SharedStore, mount_of, shared_store
+from keyfs.testing.waiting import wait_until
 
 DURABLE = (
     "--appendonly",
@@ -38,7 +39,7 @@ class Site:
 def site_of(kind: str, server: RedisServer, place: Path, stack: ExitStack, *options: str) -> Site:
     server.ask("FLUSHALL")
     there = shared_store(place, server.unix_uri())
-    there.make(*WARM, *COLD)
+    there.make(*WARM)
     if kind == "silent":
         proxy = stack.enter_context(cutting_proxy(server.port))
         here = SharedStore(f"redis://127.0.0.1:{proxy.port}/0?prefix=ks", there.master_key)
@@ -47,6 +48,8 @@ def site_of(kind: str, server: RedisServer, place: Path, stack: ExitStack, *opti
         here = there
         stop, mend = {"killed": (server.kill, server.start), "frozen": (server.freeze, server.thaw)}[kind]
     mount = stack.enter_context(mount_of(here, place / "m", *options))
+    there.make(*COLD)  # not before: a mount proves its master key on one of the keys that are there
+    wait_until(lambda: mount.status()["keys"] == len(WARM) + len(COLD))
     for label in WARM:
         mount.read(label)
     return Site(server, there, mount, stop, mend)

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keyfs.broker.news import APART_S, GATHER_S
 from keyfs.core.names import parse_key_ref
 from keyfs.core.stamps import is_stamp
 from keyfs.seal.keypair import generate_pair
@@ -236,6 +238,24 @@ def test_a_nudge_is_no_change_for_other_mounts(scene: Scene, label: str, tmp_pat
                     watcher.wait_for(current, count=number)
             scene.store.keyfs("list")
             assert watcher.seen(here) == watcher.seen(there) == SAVED * 3
+
+
+def told_outsider(daemon: int) -> int:
+    """How many bytes the process beside this daemon has read by now: each request to it is a line."""
+    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    [outsider] = [pid for pid in children if b"outside.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return int(Path(f"/proc/{outsider}/io").read_text().split()[1])
+
+
+def test_on_a_read_only_mount_nobody_looks_up_what_changed(scene: Scene, label: str, tmp_path: Path) -> None:
+    """It had keys of Redis asked for that nobody wanted, and woke nobody."""
+    with mount_of(scene.store, tmp_path, "--read-only") as mount:
+        old, daemon = mount.read(label), mount.status()["pid"]
+        told = told_outsider(daemon)
+        scene.make(label)
+        wait_until(lambda: mount.read(label) != old)
+        time.sleep(5 * (GATHER_S + APART_S))
+        assert told_outsider(daemon) == told
 
 
 def test_a_read_only_mount_is_as_fresh_but_wakes_nobody(scene: Scene, label: str, tmp_path: Path) -> None:
