@@ -52,6 +52,7 @@ class KeyBroker:
         self._offload = tools.offload
         self._fetcher = Fetcher(tools.keys.store, tools.keys.reader, tools.offload)
         self._news = News(tools.tree.views)
+        self._foreseen: KeyRef | None = None  # the key that is likely to be opened next
         self._looks: set[object] = set()
         self._late_look: object = None
         self.changes = Changes(tools, self._news, self.read, self._knock)
@@ -167,14 +168,16 @@ class KeyBroker:
 
     def foresee(self, node: Node) -> None:
         """Somebody has looked this up: who looks up a client mostly opens its `current` next."""
-        if node.kind is not Kind.CLIENT or node.ref is None or not self._fetcher.has_channel:
-            return
-        with suppress(KeyNotFound):
-            self._fetcher.foresee(self._keys.ring(node.ref).version(CURRENT).part(Half.SECRET))
+        if node.kind is Kind.CLIENT and self._fetcher.has_channel:
+            self._foreseen = node.ref
 
     def between_requests(self) -> None:
-        """What can wait until the caller has its answer."""
-        self._fetcher.between_requests()
+        """What can wait until the caller has its answer. Never blocks, and raises nothing."""
+        self._fetcher.take_near()
+        ref, self._foreseen = self._foreseen, None
+        if ref is not None:
+            with suppress(KeyfsError):  # gone meanwhile: who opens it is told
+                self._fetcher.foresee(self._keys.ring(ref).version(CURRENT).part(Half.SECRET))
 
     def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
         """What can be opened again while `stands` says so, without a seal; None if that is not possible."""

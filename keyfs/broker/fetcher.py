@@ -35,7 +35,6 @@ class Fetcher:
         self._line = Line(store, offload, reader.keep)
         self._turn = trio.Lock()
         self._next = _Batch()
-        self._foreseen: Part | None = None
 
     async def run(self) -> None:
         """Keep the channel open, if the store has one; without this task there is none."""
@@ -47,15 +46,13 @@ class Fetcher:
         return self._line.is_open
 
     def foresee(self, part: Part) -> None:
-        """This blob is likely to be wanted soon: `between_requests` asks for it."""
-        self._foreseen = part
-
-    def between_requests(self) -> None:
-        """Take what came on the channel, and ask for what was foreseen last. Never blocks."""
-        self._line.take_near()
-        part, self._foreseen = self._foreseen, None
-        if part is not None and self._reader.cached(part) is None:
+        """This blob is likely to be wanted soon: ask for it on the channel. Never blocks."""
+        if self._reader.cached(part) is None:
             self._line.ask([part.name])
+
+    def take_near(self) -> None:
+        """Take what came on the channel. Never blocks."""
+        self._line.take_near()
 
     def warm_near(self, *parts: Part) -> None:
         """As `warm`, at once, where the store answers at once; what does not come is left for `warm`."""
