@@ -250,7 +250,7 @@ def told_outsider(daemon: int) -> int:
 def test_on_a_read_only_mount_nobody_looks_up_what_changed(scene: Scene, label: str, tmp_path: Path) -> None:
     """It had keys of Redis asked for that nobody wanted, and woke nobody."""
     with mount_of(scene.store, tmp_path, "--read-only") as mount:
-        old, daemon = mount.read(label), mount.status()["pid"]
+        old, daemon = mount.read(label), int(str(mount.status()["pid"]))
         told = told_outsider(daemon)
         scene.make(label)
         wait_until(lambda: mount.read(label) != old)
