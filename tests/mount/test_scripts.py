@@ -38,24 +38,32 @@ def digests(output: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_quickstart_shows_a_rotation_and_unmounts(tmp_path: Path) -> None:
-    ran = run_script("quickstart", tmp_path / "a demo")
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder, and what the quickstart said that made it."""
+    folder = tmp_path_factory.mktemp("quickstart") / "a demo"
+    ran = run_script("quickstart", folder)
     assert ran.returncode == 0, ran.stdout
-    assert not os.path.ismount(tmp_path / "a demo" / "keys")
-    shown = digests(ran.stdout)
+    return folder, ran.stdout
+
+
+def test_the_quickstart_shows_a_rotation_and_unmounts(demo: tuple[Path, str]) -> None:
+    folder, said = demo
+    assert not os.path.ismount(folder / "keys")
+    shown = digests(said)
     before, after = shown.pop("current")
     [old_version] = shown.values()
     assert old_version == [before]
     assert after != before
 
 
-def test_the_quickstart_says_how_to_mount_again(tmp_path: Path) -> None:
-    ran = run_script("quickstart", tmp_path / "a demo")
-    *mount, place = shlex.split(ran.stdout.splitlines()[-1])
+def test_the_quickstart_says_how_to_mount_again(demo: tuple[Path, str]) -> None:
+    _, said = demo
+    *mount, place = shlex.split(said.splitlines()[-1])
     subprocess.run([*mount, place], check=True)
     current = Path(place, "storage-sym", "alice1", "current").read_bytes()
     subprocess.run([mount[0], "umount", place], check=True)
-    assert hashlib.sha256(current).hexdigest() == digests(ran.stdout)["current"][-1]
+    assert hashlib.sha256(current).hexdigest() == digests(said)["current"][-1]
 
 
 def test_a_kept_quickstart_stays_mounted_until_its_last_line_is_run(tmp_path: Path) -> None:
