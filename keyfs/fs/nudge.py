@@ -49,7 +49,7 @@ class Nudger:
         return self._outsider.is_pid(pid)
 
     def _touch(self, files: list[Node], directories: list[Node]) -> None:
-        """What fails is gone meanwhile, or the mount is read-only: nothing to wake."""
+        """What fails is gone meanwhile: nothing to wake."""
         for node in files:
             self._outsider.ask("w", self._mountpoint / str(node))
         for node in directories:

@@ -47,3 +47,9 @@ def mounted(mountpoint: Path, *options: str, environment: Mapping[str, str]) -> 
         if ended.returncode != 0:
             run_keyfs("umount", "--lazy", mountpoint, environment=environment)
     assert ended.returncode == 0, ended.stderr.decode()  # noqa: S101 - as above
+
+
+def outsider_of(daemon: int) -> int:
+    """The process beside the daemon of that number; see `keyfs.fs.outsider`."""
+    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    return next(int(pid) for pid in children if b"outside.py" in Path(f"/proc/{pid}/cmdline").read_bytes())

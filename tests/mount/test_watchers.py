@@ -14,6 +14,7 @@ from keyfs.broker.news import APART_S, GATHER_S
 from keyfs.core.names import parse_key_ref
 from keyfs.core.stamps import is_stamp
 from keyfs.seal.keypair import generate_pair
+from keyfs.testing.mounted import outsider_of
 from keyfs.testing.redis_servers import RedisServer, redis_server
 from keyfs.testing.shared_store import Mount, SharedStore, mount_of, shared_store
 from keyfs.testing.waiting import wait_until
@@ -242,9 +243,7 @@ def test_a_nudge_is_no_change_for_other_mounts(scene: Scene, label: str, tmp_pat
 
 def told_outsider(daemon: int) -> int:
     """How many bytes the process beside this daemon has read by now: each request to it is a line."""
-    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
-    [outsider] = [pid for pid in children if b"outside.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(Path(f"/proc/{outsider}/io").read_text().split()[1])
+    return int(Path(f"/proc/{outsider_of(daemon)}/io").read_text().split()[1])
 
 
 def test_on_a_read_only_mount_nobody_looks_up_what_changed(scene: Scene, label: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from keyfs.fs.notify import Notifier, notifier_of_environment
 from keyfs.testing.live import LiveStore, new_live_store
-from keyfs.testing.mounted import keyfs_environment
+from keyfs.testing.mounted import keyfs_environment, outsider_of
 from keyfs.testing.waiting import wait_until
 
 LABEL = "storage-sym/alice"
@@ -90,13 +90,6 @@ def test_all_of_a_life(store: LiveStore, manager: tuple[str, socket.socket]) -> 
         assert process.wait(WITHIN_S) == 0
     assert "NOTIFY_SOCKET" not in (store.root.parent / "shown").read_text()
     assert "WATCHDOG_" not in (store.root.parent / "shown").read_text()
-
-
-def outsider_of(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(
-        int(child) for child in children if "outside.py" in Path(f"/proc/{child}/cmdline").read_text()
-    )
 
 
 def test_no_sign_of_life_while_nothing_can_be_read_through_the_mount(
