@@ -66,6 +66,11 @@ class Tree:
         self.new_clients = NewClients(keys.store, keys.layout.purposes)
         self._labels: dict[Purpose, tuple[tuple[int, int], Sequence[str]]] = {}
 
+    @property
+    def edition(self) -> object:
+        """Equal to what it was as long as `children` and `facts` of keys and clients are."""
+        return self._keys.index.generation, self.new_clients.generation, self.policy
+
     def child(self, node: Node, name: str) -> Node:
         """The child of a directory. Raises: as `look_up`."""
         return self.look_up(node, name)[0]
@@ -114,6 +119,15 @@ class Tree:
             labels = yield from sorted_in_steps(GLOBAL if client is None else client for client in found)
             known = self._labels[purpose] = (now, tuple(labels))
         return known[1]
+
+    def demand(self, ref: KeyRef) -> None:
+        """Nothing, if there is such a client.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        if not self._keys.index.has(ref):
+            self._ring(ref)
 
     def facts(self, node: Node) -> Facts:
         """What `stat` shows.

@@ -1,7 +1,8 @@
 """Listing directories.
 
 One with a million clients takes no more of the loop at a time than a small one: its names are put in order in
-steps, its nodes are made as they are read, and one answer holds so many of them and no more.
+steps, its nodes are made as they are read, and one answer holds so many of them and no more. What the next
+answer holds is made while the caller has the last one.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,7 +16,7 @@ from keyfs.core.purposes import Purpose
 from keyfs.core.tree import Kind, Node, node_at
 from keyfs.errors import KeyNotFound
 from keyfs.fs.attrs import dot_attributes
-from keyfs.fs.handles import DirectoryHandle
+from keyfs.fs.handles import DirectoryHandle, Entry, Line, Lines
 from keyfs.fs.refusals import Refusals
 from keyfs.fs.replies import replies
 from keyfs.fs.scene import ENCODING
@@ -23,8 +24,6 @@ from keyfs.fs.scene import ENCODING
 ENTRIES_AT_ONCE: Final = 200
 """In one answer, whatever room the caller has: readdir(3) has room for about as many."""
 _DOTS: Final = (b".", b"..")
-
-Entry = tuple[str, Node]
 
 
 class ClientEntries(Sequence[Entry]):
@@ -67,15 +66,19 @@ class DirectoryHandlers(Refusals):
         """A directory as it is now; the listing does not change while it is read."""
         scene = self._scene
         node, tree = scene.inodes.node(inode), scene.broker.tree
+        entries: Sequence[Entry] | None = None
         if node.kind is Kind.PURPOSE:
             entries = await _while_others_are_served(directory_entries(tree, node))
-        else:
+        elif node.ref is None:
             entries = _entries(tree, node)
-        if node.ref is not None and (scene.removed or scene.scratches):
-            entries = [entry for entry in entries if not scene.is_hidden(entry[1], ctx.pid)]
+        elif scene.removed or scene.scratches:
+            entries = [entry for entry in _entries(tree, node) if not scene.is_hidden(entry[1], ctx.pid)]
             entries += [(s.name, s.node) for s in scene.scratches.beside(node.ref, ctx.uid)]
-        dots = (inode, scene.inodes.above(node))
-        return scene.handles.add(DirectoryHandle(node, entries, dots))
+        else:
+            tree.demand(node.ref)  # what is in it is looked at when the caller has its answer
+        handle = DirectoryHandle(node, entries, (inode, scene.inodes.above(node)))
+        self._asked_next = handle, 0
+        return scene.handles.add(handle)
 
     @replies(None)
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -85,40 +88,77 @@ class DirectoryHandlers(Refusals):
             attr = dot_attributes(handle.dots[place])
             if not pyfuse3.readdir_reply(token, _DOTS[place], attr, place + 1):
                 return
-        looked = replied = max(0, len(_DOTS) - start_id)
-        for place in range(max(start_id, len(_DOTS)), len(_DOTS) + len(handle.entries)):
-            if looked == ENTRIES_AT_ONCE:
-                if replied:
-                    return
-                looked = 0
-                await trio.lowlevel.checkpoint()  # an answer without entries would be the end
-            looked += 1
-            try:
-                if not self._reply(token, handle.entries[place - len(_DOTS)], place + 1):
-                    return
-            except KeyNotFound:
-                continue
-            replied += 1
+        place = max(0, start_id - len(_DOTS))
+        while lines := self._lines(handle, place):
+            told = self._reply(token, lines, place + len(_DOTS))
+            place += told
+            if told < len(lines) or any(lines):
+                break
+            await trio.lowlevel.checkpoint()  # an answer without entries would be the end
+        self._asked_next = handle, place
 
     @replies(None)
     async def releasedir(self, fh: int) -> None:
         """The end of a directory handle."""
         self._scene.handles.remove(fh)
 
-    def _reply(self, token: pyfuse3.ReaddirToken, entry: Entry, next_id: int) -> bool:
-        """Add an entry to an answer; False if there is no room for it.
+    def make_ahead(self) -> None:
+        """While a caller has its answer: what it asks for next, if it lists a directory. Never blocks.
 
         Raises:
-            KeyNotFound: it is gone.
+            KeyfsError: it cannot be made; who asks for it is told.
         """
+        if self._asked_next is not None:
+            (handle, place), self._asked_next = self._asked_next, None
+            self._lines(handle, place)
+
+    def _lines(self, handle: DirectoryHandle, place: int) -> Sequence[Line | None]:
+        """The next lines of a listing, None for what has vanished; none at its end."""
+        scene, ahead = self._scene, handle.ahead
+        edition = scene.broker.tree.edition
+        lines: list[Line | None] = []
+        if ahead is not None and ahead.start <= place and ahead.edition == edition:
+            lines += ahead.lines[place - ahead.start :]
+        if handle.entries is None:
+            handle.entries = _entries_now(scene.broker.tree, handle.node)
+        first = place + len(lines)
+        if len(lines) < ENTRIES_AT_ONCE and first < len(handle.entries):
+            lines += map(self._line, handle.entries[first : first + ENTRIES_AT_ONCE])
+        # What else is listed changes without the tree's knowing.
+        is_kept = handle.node.purpose is not None and not scene.scratches
+        handle.ahead = Lines(edition, place, lines) if is_kept else None
+        return lines[:ENTRIES_AT_ONCE]
+
+    def _line(self, entry: Entry) -> Line | None:
         name, node = entry
         scene = self._scene
-        number = scene.inodes.number(node)
-        attr = scene.attributes(node, scene.facts(node), number)
-        if not pyfuse3.readdir_reply(token, name.encode(ENCODING, "surrogateescape"), attr, next_id):
-            return False
-        scene.inodes.count(number, node)
-        return True
+        try:
+            facts = scene.facts(node)
+        except KeyNotFound:
+            return None
+        return Line(name.encode(ENCODING, "surrogateescape"), node, scene.inodes.number(node), facts)
+
+    def _reply(self, token: pyfuse3.ReaddirToken, lines: Sequence[Line | None], first_id: int) -> int:
+        """Add lines to an answer as long as there is room for them; returns how many are done with."""
+        scene = self._scene
+        for told, line in enumerate(lines):
+            if line is None:
+                continue
+            name, node, number, facts = line
+            if scene.inodes.is_number(number):  # maybe of another node, since the line was made
+                number = scene.inodes.number(node)
+            attr = scene.attributes(node, facts, number)
+            if not pyfuse3.readdir_reply(token, name, attr, first_id + told + 1):
+                return told
+            scene.inodes.count(number, node)
+        return len(lines)
+
+
+def _entries_now(tree: Tree, node: Node) -> list[Entry]:
+    try:
+        return _entries(tree, node)
+    except KeyNotFound:
+        return []  # gone since it was opened
 
 
 def _entries(tree: Tree, node: Node) -> list[Entry]:

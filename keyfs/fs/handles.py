@@ -56,13 +56,41 @@ class ScratchHandle:
     scratch: Scratch
 
 
-@dataclass(frozen=True, slots=True)
+Entry = tuple[str, Node]
+
+
+class Line(NamedTuple):
+    """What a listing shows of an entry. *inode* has not been given out for it yet."""
+
+    name: bytes
+    node: Node
+    inode: int
+    facts: Facts
+
+
+class Lines(NamedTuple):
+    """Lines of a listing from one place on, None for what has vanished; good for one edition of the tree."""
+
+    edition: object
+    start: int
+    lines: Sequence[Line | None]
+
+
+@dataclass(slots=True)
 class DirectoryHandle:
-    """An open directory: its entries as they were when it was opened; numbers of `.` and `..`."""
+    """An open directory.
+
+    Args:
+        node: the directory.
+        entries: as they were when it was opened; None until they are looked at, if that is soon.
+        dots: the numbers of `.` and `..`.
+        ahead: lines that were made before they were asked for.
+    """
 
     node: Node
-    entries: Sequence[tuple[str, Node]]
+    entries: Sequence[Entry] | None
     dots: tuple[int, int]
+    ahead: Lines | None = None
 
 
 @dataclass(frozen=True, slots=True)

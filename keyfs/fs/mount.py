@@ -101,7 +101,7 @@ def serve(
         MountFailed: the kernel refuses, or the mount does not answer.
     """
     logging.getLogger("pyfuse3").addFilter(is_about_wanted_answer)
-    turns.take(broker.between_requests)
+    turns.take(operations.between_requests)
     failures = trio.run(_serve, plan, operations, broker, watch, outsider, hooks)
     for failure in failures:
         raise failure

@@ -5,6 +5,7 @@ import pyfuse3
 from keyfs.broker.broker import KeyBroker
 from keyfs.core.policy import Ownership
 from keyfs.errors import OperationRefused
+from keyfs.fs.handles import DirectoryHandle
 from keyfs.fs.replies import METADATA_WITHIN_S, replies
 from keyfs.fs.scene import Scene
 
@@ -25,6 +26,7 @@ class Refusals(pyfuse3.Operations):
         super().__init__()
         self.broker = broker
         self._scene = Scene(broker, owner, ttl_s)
+        self._asked_next: tuple[DirectoryHandle, int] | None = None  # a listing, and where it goes on
 
     @property
     def scene(self) -> Scene:
