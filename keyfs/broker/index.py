@@ -4,48 +4,22 @@ Readers take no lock. What makes that safe: the blobs of a ring are one immutabl
 whole, and a cached ring is used only together with the very row it was built from.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
 from keyfs.broker.packing import Blobs, Changes, Packing
 from keyfs.broker.ring_cache import RowCache, weight_of_ring
+from keyfs.broker.section import Clients, Section
 from keyfs.core.names import KeyRef
 from keyfs.core.purposes import Purpose
 from keyfs.errors import KeyNotFound, RingInvalid
-from keyfs.layout.base import KeyRing, Layout, Reading, Slot
+from keyfs.layout.base import KeyRing, Layout, Lone, Reading, Slot
 from keyfs.store.base import BlobStat, Page
 
 Prove = Callable[[str, tuple[Slot, ...]], Slot | None]
-Clients = Sequence[str | None]
 # Of rings that changed lately, as they were unpacked: about 4 MiB in both generations together.
 UNPACKED_KEPT: Final = 1 << 12
-
-
-class _Section:
-    """The rows of one purpose by client, and its clients in order for as long as none comes or goes."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str | None, bytes] = {}
-        self._moves = 0  # how often a client came or went
-        self._ordered: tuple[int, Clients] = (-1, ())
-
-    def set(self, client: str | None, row: bytes | None) -> None:
-        before = len(self.rows)
-        if row is None:
-            self.rows.pop(client, None)
-        else:
-            self.rows[client] = row
-        if len(self.rows) != before:
-            self._moves += 1  # last: who ordered them before it does so again
-
-    def clients(self) -> Clients:
-        moves = self._moves  # first: if one comes or goes from here on, this order is not used again
-        ordered = self._ordered
-        if ordered[0] != moves:
-            clients = list(self.rows)
-            ordered = self._ordered = (moves, tuple(sorted(filter(None, clients)) or clients))
-        return ordered[1]
 
 
 class Index:
@@ -60,7 +34,7 @@ class Index:
         self._layout = layout
         self._prove = prove
         self._packing = Packing()
-        self._sections: dict[Purpose, _Section] = {}
+        self._sections: dict[Purpose, Section] = {}
         self._rings = RowCache(weight_of_ring)
         self._unpacked: RowCache[Blobs] = RowCache(len, UNPACKED_KEPT)  # never changed, only replaced
         self.strays: dict[str, str] = {}
@@ -152,6 +126,17 @@ class Index:
             self._rings.put(ref, row, ring)
         return ring
 
+    def lone(self, ref: KeyRef) -> Lone | None:
+        """What the ring of one key comes to, where its row tells without the ring being built; else None."""
+        section = self._sections.get(ref.purpose)
+        row = None if section is None else section.rows.get(ref.client)
+        found = None if row is None else self._packing.lone(row)
+        if found is None:
+            return None
+        half, blob_size, created_ns = found
+        size = self._layout.size_of_one(ref, half, blob_size)
+        return None if size is None else Lone(half, size, created_ns)
+
     def blobs(self, ref: KeyRef) -> dict[str, BlobStat]:
         """What is known of one ring's blobs, by name."""
         return dict(self._blobs(ref, self._row(ref)).values())
@@ -179,9 +164,9 @@ class Index:
     def __len__(self) -> int:
         return sum(len(section.rows) for section in list(self._sections.values()))
 
-    def _read(self, pages: Iterable[Page]) -> tuple[dict[Purpose, _Section], dict[str, str]]:
+    def _read(self, pages: Iterable[Page]) -> tuple[dict[Purpose, Section], dict[str, str]]:
         """What *pages* hold: rows, and strays."""
-        sections: dict[Purpose, _Section] = {}
+        sections: dict[Purpose, Section] = {}
         strays: dict[str, str] = {}
         read, pack = self._layout.reading, self._packing.entry
         for page in pages:
@@ -193,7 +178,7 @@ class Index:
                     continue
                 section = sections.get(reading[0])
                 if section is None:
-                    section = sections[reading[0]] = _Section()
+                    section = sections[reading[0]] = Section()
                 entry = pack(reading, name, facts)
                 row = section.rows.setdefault(reading[1], entry)
                 if row is not entry and row != entry:  # a listing may name a blob twice
@@ -205,7 +190,7 @@ class Index:
         slot = self._slot(name, self._layout.slots(name))
         return None if slot is None else (slot.ref.purpose, slot.ref.client, slot.half, slot.stamp)
 
-    def _take(self, sections: dict[Purpose, _Section], strays: dict[str, str]) -> None:
+    def _take(self, sections: dict[Purpose, Section], strays: dict[str, str]) -> None:
         self._sections, self.strays = sections, strays
         self.generation += 1
 
@@ -267,7 +252,7 @@ class Index:
         return b"" if section is None else section.rows.get(ref.client, b"")
 
     def _set(self, ref: KeyRef, row: bytes) -> None:
-        self._sections.setdefault(ref.purpose, _Section()).set(ref.client, row or None)
+        self._sections.setdefault(ref.purpose, Section()).set(ref.client, row or None)
         if not row:
             self._rings.drop(ref)
             self._unpacked.drop(ref)
@@ -286,7 +271,7 @@ class Index:
             self.strays = {stray: why for stray, why in self.strays.items() if stray != name}
 
 
-def _rows(sections: dict[Purpose, _Section], purpose: Purpose) -> dict[str | None, bytes]:
+def _rows(sections: dict[Purpose, Section], purpose: Purpose) -> dict[str | None, bytes]:
     section = sections.get(purpose)
     return {} if section is None else section.rows
 

@@ -14,7 +14,7 @@ from typing import Final
 from keyfs.core.names import Half, KeyRef
 from keyfs.layout.base import Reading, Slot
 from keyfs.store.base import BlobStat
-from keyfs.store.facts import pack, unpack
+from keyfs.store.facts import pack, size_and_time, unpack
 
 Blobs = dict[Slot, tuple[str, BlobStat]]
 Changes = Mapping[Slot, tuple[str, BlobStat] | None]  # None for what is not there any more
@@ -79,6 +79,14 @@ class Packing:
         half, name = _named(self._forms[number], ref, "")
         return half, name, unpack(row[_HEAD.size :])
 
+    def lone(self, row: bytes) -> tuple[Half, int, int | None] | None:
+        """Half, size and time of what `sole` tells, at a fraction of the cost; None also for odd facts."""
+        number, labelled, told = _HEAD.unpack_from(row)
+        if labelled or _HEAD.size + told != len(row):
+            return None
+        found = size_and_time(row, _HEAD.size)
+        return None if found is None else (_half(self._forms[number]), *found)
+
     def blobs(self, ref: KeyRef, row: bytes) -> Blobs:
         """The blobs that were packed into the row of this key."""
         found: Blobs = {}
@@ -100,7 +108,10 @@ class Packing:
 
 def _named(form: _Form, ref: KeyRef, stamp: str) -> tuple[Half, str]:
     """Which half a blob of this form is, and its name."""
-    before, has_client, after, has_stamp, is_public = form
+    before, has_client, after, has_stamp, _ = form
     client = (ref.client or "") if has_client else ""
-    name = f"{before}{client}{after}{stamp if has_stamp else ''}"
-    return Half.PUBLIC if is_public else Half.SECRET, name
+    return _half(form), f"{before}{client}{after}{stamp if has_stamp else ''}"
+
+
+def _half(form: _Form) -> Half:
+    return Half.PUBLIC if form[-1] else Half.SECRET

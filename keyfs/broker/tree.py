@@ -14,21 +14,20 @@ from keyfs.core.states import VersionState
 from keyfs.core.tree import (
     CONTROL_DIRECTORY,
     CONTROL_ROOT,
-    ROTATE,
     ROTATE_TEXT,
     Facts,
     Kind,
     Node,
     client_node,
     control_node,
+    file_named,
     key_node,
     node_at,
-    parse_key_label,
     purpose_node,
     rotate_node,
     view_node,
 )
-from keyfs.core.views import parse_view_label, valid_views, view_size
+from keyfs.core.views import valid_views, view_size
 from keyfs.errors import InvalidName, KeyNotFound
 from keyfs.layout.base import KeyRing, KeyVersion
 
@@ -96,7 +95,7 @@ class Tree:
             KeyNotFound: the directory is gone.
         """
         if node.kind is Kind.CLIENT and node.ref is not None:
-            return self._ring_children(self._ring(node.ref))
+            return self._lone_child(node.ref) or self._ring_children(self._ring(node.ref))
         if node.kind is Kind.PURPOSE and node.purpose is not None:
             purpose = node.purpose
             return (node_at(purpose, label) for label in at_once(self.labels(purpose)))
@@ -136,7 +135,8 @@ class Tree:
             KeyNotFound: it is gone.
         """
         if node.kind in _OF_VERSION:
-            return self.key_facts(node, self.version(node))
+            lone = self._lone(node)
+            return self._file_facts(node, *lone) if lone else self.key_facts(node, self.version(node))
         if node.kind is Kind.CLIENT and node.ref is not None:
             return self._client_facts(node.ref)
         if node.kind is Kind.ROTATE and node.ref is not None:
@@ -173,18 +173,7 @@ class Tree:
         Raises:
             KeyNotFound: the version has no such half.
         """
-        part = version.part(node.half)
-        assert node.ref is not None  # noqa: S101 - a file of a key
-        is_current = node.version == CURRENT and node.view is None
-        policy = self.policy.of(node.ref)
-        mode = PUBLIC_MODE if node.is_public else policy.mode
-        if not is_current or not self._takes_writes(node.ref.purpose, policy):
-            mode &= READ_BITS
-        size = part.size if node.view is None else view_size(node.view, node.half, part.size)
-        # The value also lives on under its stamp once it retires; and a second link keeps watches of the
-        # file alive when a program renames another file over it.
-        nlink = 2 if is_current else 1
-        return Facts(mode, size, version.created_ns or 0, nlink, policy.uid, policy.gid)
+        return self._file_facts(node, version.part(node.half).size, version.created_ns)
 
     def new_file_facts(self, ref: KeyRef) -> Facts:
         """What `stat` shows of a `current` that is being made, and has no version yet."""
@@ -221,11 +210,39 @@ class Tree:
 
     def _client_facts(self, ref: KeyRef) -> Facts:
         """Where what editors leave beside a key can be made, the owner has the write bit."""
-        versions = self._ring(ref).versions[-2:]  # what is older retired before them
-        latest_ns = max([v.retired_ns or v.created_ns or 0 for v in versions], default=self._started_ns)
+        lone = self._keys.index.lone(ref)
+        latest_ns = self._latest_ns(ref) if lone is None else lone.created_ns or 0
         policy = self.policy.of(ref)
         writes = OWNER_WRITES if self._takes_writes(ref.purpose, policy) else 0
         return Facts(DIRECTORY_MODE | writes, 0, latest_ns, 1, policy.uid, policy.gid)
+
+    def _latest_ns(self, ref: KeyRef) -> int:
+        versions = self._ring(ref).versions[-2:]  # what is older retired before them
+        return max([v.retired_ns or v.created_ns or 0 for v in versions], default=self._started_ns)
+
+    def _file_facts(self, node: Node, part_size: int, created_ns: int | None) -> Facts:
+        assert node.ref is not None  # noqa: S101 - a file of a key
+        is_current = node.version == CURRENT and node.view is None
+        policy = self.policy.of(node.ref)
+        mode = PUBLIC_MODE if node.is_public else policy.mode
+        if not is_current or not self._takes_writes(node.ref.purpose, policy):
+            mode &= READ_BITS
+        size = part_size if node.view is None else view_size(node.view, node.half, part_size)
+        # The value also lives on under its stamp once it retires; and a second link keeps watches of the
+        # file alive when a program renames another file over it.
+        return Facts(mode, size, created_ns or 0, 2 if is_current else 1, policy.uid, policy.gid)
+
+    def _lone(self, node: Node) -> tuple[int, int | None] | None:
+        """Size and time of what a file shows, where there is nothing else of its key."""
+        lone = self._keys.index.lone(node.ref) if node.version == CURRENT and node.ref else None
+        return (lone.size, lone.created_ns) if lone and lone.half is node.half else None
+
+    def _lone_child(self, ref: KeyRef) -> Sequence[Node]:
+        """The only file of a key, where there is no other; else nothing."""
+        lone, policy = self._keys.index.lone(ref), self.policy.of(ref)
+        if lone is None or policy.views or self._takes_writes(ref.purpose, policy):
+            return ()
+        return (key_node(ref, CURRENT, lone.half),)
 
     def _directory_mode(self, node: Node) -> int:
         """Where clients can be made, the owner has the write bit."""
@@ -252,7 +269,9 @@ class Tree:
             InvalidName: it means nothing.
         """
         if node.kind is Kind.CLIENT and node.ref is not None:
-            return self._file_meant(node.ref, name)
+            policy = self.policy.of(node.ref)
+            takes_writes = self._takes_writes(node.ref.purpose, policy)
+            return file_named(node.ref, name, policy.views, takes_writes=takes_writes)
         if node.kind is Kind.PURPOSE and node.purpose is not None:
             return client_node(key_ref_of(node.purpose, name))
         if node.kind is Kind.ROOT:
@@ -261,18 +280,6 @@ class Tree:
 
     def _purpose(self, name: str) -> Node:
         return purpose_node(parse_purpose(name, self._keys.layout.purposes))
-
-    def _file_meant(self, ref: KeyRef, name: str) -> Node | None:
-        if name == CURRENT:  # by far the most often
-            return key_node(ref, CURRENT, Half.SECRET)
-        if name == ROTATE:
-            return None if self.is_read_only(client_node(ref)) else rotate_node(ref)
-        return self._view(ref, name) or key_node(ref, *parse_key_label(name))
-
-    def _view(self, ref: KeyRef, name: str) -> Node | None:
-        parsed = parse_view_label(name, ref.purpose)
-        is_enabled = parsed is not None and parsed[2] in self.policy.of(ref).views
-        return view_node(ref, *parsed) if parsed is not None and is_enabled else None
 
     def _ring_children(self, ring: KeyRing) -> Sequence[Node]:
         policy, nodes = self.policy.of(ring.ref), []

@@ -1,5 +1,6 @@
 """What the tree is made of: nodes, named by their path, and the facts `stat` shows of them."""
 
+from collections.abc import Collection
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -109,6 +110,18 @@ def file_node(ref: KeyRef, label: str) -> Node:
         return rotate_node(ref)
     view = parse_view_label(label, ref.purpose)
     return key_node(ref, *parse_key_label(label)) if view is None else view_node(ref, *view)
+
+
+def file_named(ref: KeyRef, name: str, views: Collection[View], *, takes_writes: bool) -> Node | None:
+    """What a name beside a key means with these views, if it means anything; there need not be one."""
+    if name == CURRENT:  # by far the most often
+        return key_node(ref, CURRENT, Half.SECRET)
+    if name == ROTATE:
+        return rotate_node(ref) if takes_writes else None
+    parsed = parse_view_label(name, ref.purpose)
+    if parsed is not None and parsed[2] in views:
+        return view_node(ref, *parsed)
+    return key_node(ref, *parse_key_label(name))
 
 
 def node_at(purpose: Purpose, client_label: str, label: str | None = None) -> Node:

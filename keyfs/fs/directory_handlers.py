@@ -114,18 +114,20 @@ class DirectoryHandlers(Refusals):
 
     def _lines(self, handle: DirectoryHandle, place: int) -> Sequence[Line | None]:
         """The next lines of a listing, None for what has vanished; none at its end."""
-        scene, ahead = self._scene, handle.ahead
-        edition = scene.broker.tree.edition
+        tree, ahead = self._scene.broker.tree, handle.ahead
+        if handle.entries is None:
+            handle.entries = _entries_now(tree, handle.node)
+        if place >= len(handle.entries):
+            return ()
+        edition = tree.edition
         lines: list[Line | None] = []
         if ahead is not None and ahead.start <= place and ahead.edition == edition:
             lines += ahead.lines[place - ahead.start :]
-        if handle.entries is None:
-            handle.entries = _entries_now(scene.broker.tree, handle.node)
-        first = place + len(lines)
-        if len(lines) < ENTRIES_AT_ONCE and first < len(handle.entries):
+        if len(lines) < ENTRIES_AT_ONCE:
+            first = place + len(lines)
             lines += map(self._line, handle.entries[first : first + ENTRIES_AT_ONCE])
         # What else is listed changes without the tree's knowing.
-        is_kept = handle.node.purpose is not None and not scene.scratches
+        is_kept = handle.node.purpose is not None and not self._scene.scratches
         handle.ahead = Lines(edition, place, lines) if is_kept else None
         return lines[:ENTRIES_AT_ONCE]
 

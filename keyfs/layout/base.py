@@ -64,6 +64,14 @@ class KeyVersion(NamedTuple):
         return part
 
 
+class Lone(NamedTuple):
+    """A ring with one version, that is current and has one half: what most keys are, in what `stat` shows."""
+
+    half: Half
+    size: int  # once opened
+    created_ns: int | None
+
+
 class KeyRing(NamedTuple):
     """All versions of one key, oldest first, which is the order of their ids; the current one, if any, last.
 
@@ -167,6 +175,9 @@ class Layout(Protocol):
 
     def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing | None:
         """As `ring`, of one blob in a slot without a stamp, at a fraction of the cost; None: ask `ring`."""
+
+    def size_of_one(self, ref: KeyRef, half: Half, blob_size: int) -> int | None:
+        """How long the key in such a blob is once it is opened; None where `ring_of_one` has None."""
 
     def ring_after(
         self,

@@ -49,6 +49,10 @@ class JoinedLayout:
         """See `Layout.ring_of_one`."""
         return self._of(ref).ring_of_one(ref, half, name, stat)
 
+    def size_of_one(self, ref: KeyRef, half: Half, blob_size: int) -> int | None:
+        """See `Layout.size_of_one`."""
+        return self._of(ref).size_of_one(ref, half, blob_size)
+
     def ring_after(
         self,
         ring: KeyRing,

@@ -77,6 +77,9 @@ class OwnLayout:
     def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> None:
         """See `Layout.ring_of_one`: each has a stamp."""
 
+    def size_of_one(self, ref: KeyRef, half: Half, blob_size: int) -> None:
+        """See `Layout.size_of_one`."""
+
     def ring(self, ref: KeyRef, blobs: Mapping[Slot, tuple[str, BlobStat]]) -> KeyRing:
         """See `Layout.ring`: each version retired when the next one came."""
         found = sorted((slot.stamp or "", *blob) for slot, blob in blobs.items())

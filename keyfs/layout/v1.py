@@ -18,7 +18,7 @@ from keyfs.layout.v1_names import (
     slots_of,
     stray_reason,
 )
-from keyfs.layout.v1_ring import build_ring, ring_of_one
+from keyfs.layout.v1_ring import build_ring, ring_of_one, size_of
 from keyfs.layout.v1_tail import ring_after
 from keyfs.store.base import BlobStat, Replacement
 
@@ -69,6 +69,10 @@ class LayoutV1:
     def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing:
         """See `Layout.ring_of_one`."""
         return ring_of_one(ref, half, name, stat)
+
+    def size_of_one(self, ref: KeyRef, half: Half, blob_size: int) -> int:
+        """See `Layout.size_of_one`."""
+        return size_of(ref, half, blob_size)
 
     def ring_after(
         self,

@@ -48,6 +48,15 @@ def ring_of_one(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing:
     return KeyRing(ref, (KeyVersion(CURRENT, secret, public, stat.mtime_ns, None),))
 
 
+def size_of(ref: KeyRef, half: Half, blob_size: int) -> int:
+    """How many bytes are in a blob of that size once it is opened."""
+    if not _is_sealed(ref, half):
+        return blob_size
+    # A KMS's blobs, longer than any Secure Cell of such a key, do not tell how long the key is.
+    longest = PRIVATE_SIZES[-1] if ref.purpose.shape is Shape.PAIR else SYMMETRIC_SIZE
+    return min(plaintext_size(blob_size), longest)
+
+
 def match_halves(private: Sequence[str], public: Sequence[str]) -> dict[str, str]:
     """Private stamp to public stamp, both sorted; a stamp without a partner is left out.
 
@@ -104,12 +113,11 @@ def _is_near(private: str, public: str) -> bool:
 
 
 def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
-    shape = ref.purpose.shape
-    if half is Half.PUBLIC or shape is Shape.PLAIN:
-        return Part(name, stat, is_sealed=False, size=stat.size)
-    # A KMS's blobs, longer than any Secure Cell of such a key, do not tell how long the key is.
-    longest = PRIVATE_SIZES[-1] if shape is Shape.PAIR else SYMMETRIC_SIZE
-    return Part(name, stat, True, min(plaintext_size(stat.size), longest))
+    return Part(name, stat, _is_sealed(ref, half), size_of(ref, half, stat.size))
+
+
+def _is_sealed(ref: KeyRef, half: Half) -> bool:
+    return half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

@@ -92,6 +92,9 @@ class LayoutV2:
     def ring_of_one(self, ref: KeyRef, half: Half, name: str, stat: BlobStat) -> None:
         """See `Layout.ring_of_one`: the file of a key ring is one more."""
 
+    def size_of_one(self, ref: KeyRef, half: Half, blob_size: int) -> None:
+        """See `Layout.size_of_one`."""
+
     def ring(self, ref: KeyRef, blobs: Blobs) -> KeyRing:
         """See `Layout.ring`. Versions that came after the current one, and are not current, are before it."""
         contents = _contents(blobs)

@@ -63,6 +63,15 @@ def unpack(facts: bytes) -> BlobStat:
     return BlobStat(size, mtime_ns, mode, identity)
 
 
+def size_and_time(packed: bytes, place: int) -> tuple[int, int | None] | None:
+    """Size and time of the blob whose facts stand at this place; None where only `unpack` tells them."""
+    flags = packed[place]
+    if flags & _TIMED:
+        _, _, size, mtime_ns = _TIMED_HEAD.unpack_from(packed, place)
+        return size, mtime_ns
+    return None if flags == _ODD else (_HEAD.unpack_from(packed, place)[2], None)
+
+
 def identity_of_bytes(data: bytes) -> str:
     """The identity of a blob on a medium where that follows from its bytes alone."""
     return sha256(data).hexdigest()[: 2 * DIGEST_SIZE]

@@ -46,6 +46,7 @@ class Entry:
     name: str
     inode: int
     next_id: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Kernel:
 
         def reply(_: object, name: bytes, attr: pyfuse3.EntryAttributes, next_id: int) -> bool:
             if len(entries) < room:
-                entries.append(Entry(os.fsdecode(name), attr.st_ino, next_id))
+                entries.append(Entry(os.fsdecode(name), attr.st_ino, next_id, attr.st_mtime_ns))
                 return True
             return False
 
@@ -115,8 +116,10 @@ class Kernel:
         """What `ls -a` shows."""
         fh = await self.operations.opendir(await self.inode(path), self.ctx)
         entries: list[Entry] = []
+        self.operations.between_requests()
         while more := await self.readdir(fh, entries[-1].next_id if entries else 0):
             entries += more
+            self.operations.between_requests()
         await self.operations.releasedir(fh)
         return [entry.name for entry in entries]
 

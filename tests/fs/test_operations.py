@@ -9,7 +9,6 @@ import pytest
 import trio
 from kernel import OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 
-from keyfs.core.names import parse_key_ref
 from keyfs.core.tree import ROTATE_TEXT
 from keyfs.fs.handles import SEEN_S
 from keyfs.testing.builders import (
@@ -103,53 +102,12 @@ async def test_each_lookup_is_one_reference(kernel: Kernel) -> None:
         await kernel.operations.getattr(inode, kernel.ctx)
 
 
-async def test_a_listing_counts_references_but_not_for_dots(kernel: Kernel) -> None:
-    directory = await kernel.inode("storage/alice")
-    fh = await kernel.operations.opendir(directory, kernel.ctx)
-    inodes = {entry.name: entry.inode for entry in await kernel.readdir(fh)}
-    assert inodes["."] == directory
-    assert inodes[".."] == await kernel.inode("storage")
-    await kernel.operations.forget([(inodes["current"], 1), (directory, 1)])
-    for gone in (inodes["current"], directory):
-        with refused("ENOENT"):
-            await kernel.operations.getattr(gone, kernel.ctx)
-
-
 @pytest.mark.parametrize("references", [[], [(1, 5)], [(12345, 1)], [(1, 0), (2, 99)]])
 async def test_forgetting_what_is_not_held_is_harmless(
     kernel: Kernel, references: list[tuple[int, int]]
 ) -> None:
     await kernel.operations.forget(references)
     assert (await kernel.lookup("/")).st_ino == pyfuse3.ROOT_INODE
-
-
-async def test_a_listing_goes_on_where_it_stopped(kernel: Kernel) -> None:
-    names = await kernel.names("storage/alice")
-    fh = await kernel.operations.opendir(await kernel.inode("storage/alice"), kernel.ctx)
-    found: list[str] = []
-    position = 0
-    while True:
-        entries = await kernel.readdir(fh, position, room=2)
-        if not entries:
-            break
-        found += [entry.name for entry in entries]
-        position = entries[-1].next_id
-    assert found == names
-
-
-async def test_what_vanishes_while_it_is_listed_is_left_out(kernel: Kernel, medium: Medium) -> None:
-    fh = await kernel.operations.opendir(await kernel.inode("storage-sym"), kernel.ctx)
-    medium.set("alice_storage_sym", None)
-    with refused("ENOENT"):
-        await kernel.inode(SYM)
-    assert [entry.name for entry in await kernel.readdir(fh)] == [".", ".."]
-
-
-async def test_a_key_made_outside_is_listed_at_once(kernel: Kernel, outside: Keys) -> None:
-    assert "bobby" not in await kernel.names("storage-sym")
-    outside.writer.generate(parse_key_ref("storage-sym/bobby"))
-    assert "bobby" in await kernel.names("storage-sym")
-    assert (await kernel.lookup("storage-sym/bobby/current")).st_size == 32
 
 
 # --- attributes ---

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from plain_index import PlainIndex
 
 from keyfs.broker.index import Index
-from keyfs.core.names import KeyRef
+from keyfs.core.names import Half, KeyRef
 from keyfs.core.own import OwnKind, OwnSpec
 from keyfs.core.purposes import PURPOSES, STORAGE, Purpose, Shape
-from keyfs.layout.base import Layout, Slot
+from keyfs.layout.base import KeyRing, KeyVersion, Layout, Lone, Slot
 from keyfs.layout.joined import JoinedLayout
 from keyfs.layout.own import OwnLayout
 from keyfs.layout.v1 import LayoutV1
@@ -122,6 +122,18 @@ def act(index: Index, plain: PlainIndex, step: tuple[str, object, object]) -> No
         plain.replace(slot.ref, two)
 
 
+def has(version: KeyVersion, half: Half) -> bool:
+    return (version.secret if half is Half.SECRET else version.public) is not None
+
+
+def lone_in(ring: KeyRing) -> Lone | None:
+    """What is all there is in a ring, if that is one half of a current version."""
+    if len(ring.versions) != 1 or ring.current is None or ring.orphans:
+        return None
+    halves = [(half, ring.current.part(half)) for half in Half if has(ring.current, half)]
+    return Lone(halves[0][0], halves[0][1].size, ring.current.created_ns) if len(halves) == 1 else None
+
+
 def compare(index: Index, plain: PlainIndex, purposes: tuple[Purpose, ...]) -> None:
     assert len(index) == len(plain.all_blobs)
     assert index.strays == plain.strays
@@ -136,6 +148,7 @@ def compare(index: Index, plain: PlainIndex, purposes: tuple[Purpose, ...]) -> N
         assert index.blobs(ref) == dict(blobs.values())
         assert index.ring(ref) == plain.ring(ref)
         assert index.ring(ref) is index.ring(KeyRef(ref.purpose, ref.client))
+        assert index.lone(ref) in (None, lone_in(index.ring(ref)))
 
 
 @given(stories())

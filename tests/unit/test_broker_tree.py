@@ -5,9 +5,20 @@ import pytest
 from keyfs.broker.inventory import inventory
 from keyfs.broker.tree import Tree
 from keyfs.core.names import CURRENT, Half
-from keyfs.core.tree import CONTROL_ROOT, Node, control_node, key_node, rotate_node
+from keyfs.core.policy import Policy
+from keyfs.core.tree import CONTROL_ROOT, Facts, Node, client_node, control_node, key_node, rotate_node
+from keyfs.core.views import NO_VIEWS, View, Views
 from keyfs.errors import KeyNotFound
-from keyfs.testing.builders import EVERY_REF, NOON_NS, STORAGE, Keys, full_medium, in_memory
+from keyfs.testing.builders import (
+    EVERY_REF,
+    HMAC_SYM,
+    NOON_NS,
+    STORAGE,
+    STORAGE_SYM,
+    Keys,
+    full_medium,
+    in_memory,
+)
 
 FILES = [key_node(STORAGE, CURRENT, Half.SECRET), rotate_node(STORAGE), control_node("status")]
 
@@ -52,3 +63,26 @@ def test_the_inventory_goes_by_purpose_client_and_age(keys: Keys) -> None:
     assert [row.current for row in rows[:4]] == [False, False, True, True]
     assert [row.public for row in rows[:4]] == [False, True, False, True]
     assert rows[-1].purpose == "audit-log"
+
+
+@pytest.mark.parametrize("is_writable", [False, True])
+@pytest.mark.parametrize("views", [NO_VIEWS, frozenset(View)])
+def test_a_row_tells_of_a_lone_key_what_its_ring_tells(keys: Keys, is_writable: bool, views: Views) -> None:
+    """Of symmetric keys and pairs, with and without a public half, before and after a rotation."""
+    keys.writer.rotate(HMAC_SYM)
+    policy = Policy(views=views)
+    tree = Tree(keys.keys, {}, is_writable=is_writable, started_ns=NOON_NS, policy=policy)
+    lone = keys.keys.index.lone
+    assert lone(STORAGE_SYM) is not None
+    assert lone(STORAGE) is None
+    assert lone(HMAC_SYM) is None
+
+    def seen() -> list[tuple[Node, Facts]]:
+        nodes = [client_node(ref) for ref in EVERY_REF]
+        below = [child for node in nodes for child in tree.children(node)]
+        return [(node, tree.facts(node)) for node in nodes + below]
+
+    by_rows = seen()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys.keys.index, "lone", lambda _: None)
+        assert seen() == by_rows
