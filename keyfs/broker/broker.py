@@ -8,7 +8,6 @@ Invariants (re-read them before adding an `await`):
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -175,9 +174,13 @@ class KeyBroker:
         """What can wait until the caller has its answer. Never blocks, and raises nothing."""
         self._fetcher.take_near()
         ref, self._foreseen = self._foreseen, None
-        if ref is not None:
-            with suppress(KeyfsError):  # gone meanwhile: who opens it is told
-                self._fetcher.foresee(self._keys.ring(ref).version(CURRENT).part(Half.SECRET))
+        if ref is None:
+            return
+        try:
+            part = self._keys.ring(ref).version(CURRENT).part(Half.SECRET)
+        except KeyfsError:
+            return  # gone meanwhile: who opens it is told
+        self._fetcher.foresee(part)
 
     def standing(self, node: Node, snapshot: Snapshot) -> Standing | None:
         """What can be opened again while `stands` says so, without a seal; None if that is not possible."""

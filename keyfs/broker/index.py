@@ -135,7 +135,7 @@ class Index:
             return None
         half, blob_size, created_ns = found
         size = self._layout.size_of_one(ref, half, blob_size)
-        return None if size is None else Lone(half, size, created_ns)
+        return None if size is None else (half, size, created_ns)
 
     def blobs(self, ref: KeyRef) -> dict[str, BlobStat]:
         """What is known of one ring's blobs, by name."""

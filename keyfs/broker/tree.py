@@ -211,7 +211,7 @@ class Tree:
     def _client_facts(self, ref: KeyRef) -> Facts:
         """Where what editors leave beside a key can be made, the owner has the write bit."""
         lone = self._keys.index.lone(ref)
-        latest_ns = self._latest_ns(ref) if lone is None else lone.created_ns or 0
+        latest_ns = self._latest_ns(ref) if lone is None else lone[2] or 0
         policy = self.policy.of(ref)
         writes = OWNER_WRITES if self._takes_writes(ref.purpose, policy) else 0
         return Facts(DIRECTORY_MODE | writes, 0, latest_ns, 1, policy.uid, policy.gid)
@@ -235,14 +235,14 @@ class Tree:
     def _lone(self, node: Node) -> tuple[int, int | None] | None:
         """Size and time of what a file shows, where there is nothing else of its key."""
         lone = self._keys.index.lone(node.ref) if node.version == CURRENT and node.ref else None
-        return (lone.size, lone.created_ns) if lone and lone.half is node.half else None
+        return lone[1:] if lone and lone[0] is node.half else None
 
     def _lone_child(self, ref: KeyRef) -> Sequence[Node]:
         """The only file of a key, where there is no other; else nothing."""
         lone, policy = self._keys.index.lone(ref), self.policy.of(ref)
         if lone is None or policy.views or self._takes_writes(ref.purpose, policy):
             return ()
-        return (key_node(ref, CURRENT, lone.half),)
+        return (key_node(ref, CURRENT, lone[0]),)
 
     def _directory_mode(self, node: Node) -> int:
         """Where clients can be made, the owner has the write bit."""

@@ -8,7 +8,7 @@ import trio
 from keyfs.broker.tree import Tree
 from keyfs.core.tree import ROOT, Node
 from keyfs.errors import KeyNotFound
-from keyfs.fs.inodes import Inodes, Record, number_of
+from keyfs.fs.inodes import Inodes, Record, number_of, text_of_path
 
 
 class FoundInodes(Inodes):
@@ -37,7 +37,7 @@ class FoundInodes(Inodes):
     def adopt(self, number: int, node: Node) -> None:
         """*number* means *node*; the kernel may refer to it, without a lookup that we had seen."""
         if number not in self._records:
-            self._keep(number, node)
+            self._keep(number, node, text_of_path(node.path))
             self._lookups[number] = 0
             self._adopted(number)
 
@@ -59,7 +59,7 @@ class FoundInodes(Inodes):
         while directories and number not in self._found:
             below: list[Node] = []
             for child in chain.from_iterable(map(self._children, directories)):
-                self._found[number_of(child.path)] = self._record(child)
+                self._found[number_of(child.path)] = self._record(child, text_of_path(child.path))
                 if child.kind.is_directory:
                     below.append(child)
             directories = below

@@ -37,7 +37,7 @@ class Inodes:
 
     def number(self, node: Node) -> int:
         """The node's inode number, without counting a reference."""
-        return self._number(_text(node.path)) if node.path else pyfuse3.ROOT_INODE
+        return self._number(text_of_path(node.path)) if node.path else pyfuse3.ROOT_INODE
 
     def above(self, node: Node) -> int:
         """The number of the directory above a node, as `number` says it."""
@@ -51,19 +51,18 @@ class Inodes:
 
     def refer(self, node: Node) -> int:
         """The node's inode number; the kernel now holds one more reference to it."""
-        number = self.number(node)
-        self.count(number, node)
+        if not node.path:
+            return pyfuse3.ROOT_INODE
+        text = text_of_path(node.path)
+        number = self._number(text)
+        self._count(number, node, text)
         self._remember(number, node)  # who looks for a name asks for the file next
         return number
 
     def count(self, number: int, node: Node) -> None:
         """The kernel now holds one more reference to *node*, of which `number` has just said *number*."""
-        if number == pyfuse3.ROOT_INODE:
-            return
-        if number in self._records:
-            self._lookups[number] = self._lookups.get(number, 1) + 1
-        else:
-            self._keep(number, node)
+        if number != pyfuse3.ROOT_INODE:
+            self._count(number, node, text_of_path(node.path))
 
     def node(self, number: int) -> Node:
         """The node the kernel means.
@@ -130,17 +129,23 @@ class Inodes:
             self._recent.clear()
         self._recent[number] = node
 
-    def _keep(self, number: int, node: Node) -> None:
-        self._records[number] = self._record(node)
-        if number in self._evading:
-            self._moved[_text(node.path)] = number
+    def _count(self, number: int, node: Node, text: bytes) -> None:
+        if number in self._records:
+            self._lookups[number] = self._lookups.get(number, 1) + 1
+        else:
+            self._keep(number, node, text)
 
-    def _record(self, node: Node) -> Record:
-        """As little of a node as it can be made again from."""
+    def _keep(self, number: int, node: Node, text: bytes) -> None:
+        self._records[number] = self._record(node, text)
+        if number in self._evading:
+            self._moved[text] = number
+
+    def _record(self, node: Node, text: bytes) -> Record:
+        """As little of a node, whose path is this text, as it can be made again from."""
         if node.kind not in _FOLLOW or node.ref is None:
             return node
         self._purposes.setdefault(node.path[0], node.ref.purpose)
-        return _text(node.path)
+        return text
 
     def _drop(self, number: int) -> None:
         text = _text_of(self._records.pop(number))
@@ -158,15 +163,16 @@ class Inodes:
 
 def number_of(path: Path) -> int:
     """The inode number of a path, unless another one has the same."""
-    return _hash(_text(path))
+    return _hash(text_of_path(path))
 
 
-def _text(path: Path) -> bytes:
+def text_of_path(path: Path) -> bytes:
+    """A path as one text, from which its number follows."""
     return "/".join(path).encode("utf-8", "surrogateescape")
 
 
 def _text_of(record: Record) -> bytes:
-    return _text(record.path) if isinstance(record, Node) else record
+    return text_of_path(record.path) if isinstance(record, Node) else record
 
 
 def _hash(text: bytes) -> int:

@@ -64,14 +64,6 @@ class KeyVersion(NamedTuple):
         return part
 
 
-class Lone(NamedTuple):
-    """A ring with one version, that is current and has one half: what most keys are, in what `stat` shows."""
-
-    half: Half
-    size: int  # once opened
-    created_ns: int | None
-
-
 class KeyRing(NamedTuple):
     """All versions of one key, oldest first, which is the order of their ids; the current one, if any, last.
 
@@ -119,6 +111,11 @@ class KeyRing(NamedTuple):
         if found is not None and version_id in (found.id, found.number or found.id):
             return found
         raise KeyNotFound(f"{self.ref} has no version {version_id}")
+
+
+Lone = tuple[Half, int, int | None]
+"""A ring with one version, that is current and has one half, as most have: which half, how long it is once
+opened, and when it became current, None where the medium keeps no time. Listings have millions: a tuple."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from keyfs.store.base import BlobStat
 # rotations of one key within this time still pair in order. Only a guess, and only for labels: the
 # bytes of a public half are always checked against its private half.
 PAIR_WINDOW_NS: Final = 2 * NANOSECONDS
+# What is sealed, and how long it is at most. A KMS's blobs, longer than any Secure Cell of such a key, do not
+# tell how long it is.
+_LONGEST: Final = {Shape.PAIR: PRIVATE_SIZES[-1], Shape.SYMMETRIC: SYMMETRIC_SIZE}
 
 Retired = dict[str, Part]
 
@@ -50,11 +53,8 @@ def ring_of_one(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> KeyRing:
 
 def size_of(ref: KeyRef, half: Half, blob_size: int) -> int:
     """How many bytes are in a blob of that size once it is opened."""
-    if not _is_sealed(ref, half):
-        return blob_size
-    # A KMS's blobs, longer than any Secure Cell of such a key, do not tell how long the key is.
-    longest = PRIVATE_SIZES[-1] if ref.purpose.shape is Shape.PAIR else SYMMETRIC_SIZE
-    return min(plaintext_size(blob_size), longest)
+    longest = _LONGEST.get(ref.purpose.shape) if half is Half.SECRET else None
+    return blob_size if longest is None else min(plaintext_size(blob_size), longest)
 
 
 def match_halves(private: Sequence[str], public: Sequence[str]) -> dict[str, str]:
@@ -113,11 +113,8 @@ def _is_near(private: str, public: str) -> bool:
 
 
 def _part(ref: KeyRef, half: Half, name: str, stat: BlobStat) -> Part:
-    return Part(name, stat, _is_sealed(ref, half), size_of(ref, half, stat.size))
-
-
-def _is_sealed(ref: KeyRef, half: Half) -> bool:
-    return half is Half.SECRET and ref.purpose.shape is not Shape.PLAIN
+    is_sealed = half is Half.SECRET and ref.purpose.shape in _LONGEST
+    return Part(name, stat, is_sealed, size_of(ref, half, stat.size))
 
 
 def _retired_versions(retired: dict[Half, Retired], pairs: dict[str, str]) -> list[KeyVersion]:

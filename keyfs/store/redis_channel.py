@@ -7,7 +7,6 @@ and writes its socket.
 import select
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from keyfs.errors import KeyfsError, KeyNotFound, StoreUnavailable
@@ -71,12 +70,10 @@ class RedisChannel:
     def take(self) -> list[tuple[str, Blob | None]]:
         """See `Channel.take`."""
         found: list[tuple[str, Blob | None]] = []
-        with suppress(*_NOT_NOW):
-            while True:
-                data = self._receive()
-                found += [(name, self._blob(name, reply)) for name, reply in self._matched(data)]
-                if len(data) < READ_SIZE:
-                    break
+        while data := self._receive():
+            found += [(name, self._blob(name, reply)) for name, reply in self._matched(data)]
+            if len(data) < READ_SIZE:
+                break
         if self._unsent:
             self._unsent = self._unsent[self._send(self._unsent) :]
         return found
@@ -94,10 +91,11 @@ class RedisChannel:
             raise _lost(exc) from exc
 
     def _receive(self) -> bytes:
+        """What has come; nothing if that is nothing."""
         try:
             data: bytes = self._socket.recv(READ_SIZE)
         except _NOT_NOW:
-            raise
+            return b""
         except OSError as exc:
             raise _lost(exc) from exc
         if not data:

@@ -131,7 +131,7 @@ def lone_in(ring: KeyRing) -> Lone | None:
     if len(ring.versions) != 1 or ring.current is None or ring.orphans:
         return None
     halves = [(half, ring.current.part(half)) for half in Half if has(ring.current, half)]
-    return Lone(halves[0][0], halves[0][1].size, ring.current.created_ns) if len(halves) == 1 else None
+    return (halves[0][0], halves[0][1].size, ring.current.created_ns) if len(halves) == 1 else None
 
 
 def compare(index: Index, plain: PlainIndex, purposes: tuple[Purpose, ...]) -> None:
