@@ -52,7 +52,17 @@ def lookup(stack: ExitStack, file: Path) -> Callable[[], object]:
     return lambda: os.access("absent", os.F_OK, dir_fd=descriptor)
 
 
-REQUESTED = {"open+read+close": open_read_close, "getattr": getattr_anew, "lookup": lookup}
+def listing(stack: ExitStack, file: Path) -> Callable[[], object]:
+    """A directory with one file: OPENDIR, READDIRPLUS, another for the end; nobody waits for RELEASEDIR."""
+    return partial(os.listdir, file.parent)
+
+
+REQUESTED = {
+    "open+read+close": open_read_close,
+    "getattr": getattr_anew,
+    "lookup": lookup,
+    "listing": listing,
+}
 
 
 @contextmanager
@@ -80,8 +90,9 @@ def prepare(workshop: Workshop) -> Iterator[Field]:
 
 CONTEST = Contest(
     name="budget",
-    about="one request, as long as its caller waits: open+read+close of a hot file (OPEN), statx(2) that"
-    " insists on an answer (GETATTR), access(2) of a name that is not there (LOOKUP), on a read-only mount",
+    about="what is asked, as long as its caller waits: open+read+close of a hot file (OPEN), statx(2) that"
+    " insists on an answer (GETATTR), access(2) of a name that is not there (LOOKUP), listing a directory"
+    " with one file (OPENDIR, READDIRPLUS, READDIRPLUS for the end), on a read-only mount",
     unit="µs per request",
     rows=tuple(
         Row(what, f"{what}, {ours}", f"{what}, {rival}", None, rival, ours)

@@ -29,6 +29,12 @@ static struct stat attributes_of(fuse_ino_t inode)
     return found;
 }
 
+static struct fuse_entry_param entry_of(fuse_ino_t inode)
+{
+    return (struct fuse_entry_param){
+        .ino = inode, .attr = attributes_of(inode), .attr_timeout = KEPT_S, .entry_timeout = KEPT_S};
+}
+
 static void look_up(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
     fuse_ino_t inode = parent + 1;
@@ -36,8 +42,7 @@ static void look_up(fuse_req_t request, fuse_ino_t parent, const char *name)
         fuse_reply_err(request, ENOENT);
         return;
     }
-    struct fuse_entry_param entry = {
-        .ino = inode, .attr = attributes_of(inode), .attr_timeout = KEPT_S, .entry_timeout = KEPT_S};
+    struct fuse_entry_param entry = entry_of(inode);
     fuse_reply_entry(request, &entry);
 }
 
@@ -63,8 +68,20 @@ static void read_file(fuse_req_t request, fuse_ino_t inode, size_t size, off_t o
     fuse_reply_buf(request, bytes + begin, size < left ? size : left);
 }
 
+static void list(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, struct fuse_file_info *file)
+{
+    (void)size, (void)file;
+    char answer[256];
+    size_t length = 0;
+    if (offset == 0) {
+        struct fuse_entry_param entry = entry_of(inode + 1);
+        length = fuse_add_direntry_plus(request, answer, sizeof answer, names[inode + 1], &entry, 1);
+    }
+    fuse_reply_buf(request, answer, length);
+}
+
 static const struct fuse_lowlevel_ops handlers = {
-    .lookup = look_up, .getattr = get_attributes, .open = open_file, .read = read_file};
+    .lookup = look_up, .getattr = get_attributes, .open = open_file, .read = read_file, .readdirplus = list};
 
 int main(int argc, char **argv)
 {

@@ -18,6 +18,7 @@ NAMES: Final = {
     (2, b"alice1"): 3,
     (3, b"current"): 4,
 }
+NAME_BELOW: Final = dict(NAMES)
 FILE_INODE: Final = 4
 BYTES: Final = b"these are 32 bytes, as a key has"
 
@@ -56,6 +57,18 @@ class EmptyOperations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """A node's attributes."""
         return attributes_of(inode)
+
+    async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
+        """A directory is its own handle."""
+        return pyfuse3.FileHandleT(inode)
+
+    async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Each has one entry."""
+        if start_id == 0:
+            pyfuse3.readdir_reply(token, NAME_BELOW[fh], attributes_of(fh + 1), 1)
+
+    async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
+        """Nothing to forget."""
 
     async def open(
         self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
