@@ -13,12 +13,8 @@ import pyfuse3
 import trio
 
 KEPT_S: Final = 3600.0
-NAMES: Final = {
-    (pyfuse3.ROOT_INODE, b"storage-sym"): 2,
-    (2, b"alice1"): 3,
-    (3, b"current"): 4,
-}
-NAME_BELOW: Final = dict(NAMES)
+NAME_BELOW: Final = {pyfuse3.ROOT_INODE: b"storage-sym", 2: b"alice1", 3: b"current"}
+NAMES: Final = {(parent, name): parent + 1 for parent, name in NAME_BELOW.items()}
 FILE_INODE: Final = 4
 BYTES: Final = b"these are 32 bytes, as a key has"
 
