@@ -6,7 +6,8 @@ Every client has one file, `current`, that reads as the same 32 bytes. It waits 
 (`keyfs/fs/turns.py`), which takes less than pyfuse3 takes by itself. With --rotates, who writes `current` and
 closes it has made the steps of the plain script (`plain_rotation.py`) in that folder, in a thread. With
 --reads, each open fetches and opens the client's key (`plain_get.py`), on the spot. With --strict the kernel
-keeps nothing of the file, and asks at every close(2), as with `keyfs mount --direct-io`.
+keeps nothing of the file, and asks at every close(2), as with `keyfs mount --direct-io`. With --untaught it
+waits for requests as pyfuse3 does by itself.
 """
 
 import argparse
@@ -161,6 +162,7 @@ def main() -> None:
     """Mounts, and answers until unmounted."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--untaught", action="store_true")
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--rotates", type=Path)
     parser.add_argument("--reads")
@@ -170,7 +172,8 @@ def main() -> None:
     rotate = None if given.rotates is None else rotation_in(given.rotates, sealer_under(given.master_key))
     read = None if given.reads is None else reading_from(given.reads, sealer_under(given.master_key))
     options = {"fsname=floor", *(() if rotate or given.strict else ("ro",))}
-    turns.take()
+    if not given.untaught:
+        turns.take()
     pyfuse3.init(Floor(given.clients, rotate, read, is_strict=given.strict), given.mountpoint, options)
     try:
         trio.run(pyfuse3.main)
