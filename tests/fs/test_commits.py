@@ -25,19 +25,15 @@ from keyfs.testing.builders import (
     STORAGE_SYM,
     Keys,
     broker_on,
-    full_medium,
     in_memory,
     new_material,
 )
 from keyfs.testing.faults import Gate, failing
 from keyfs.testing.medium import Medium
 
+pytest_plugins = ["fs_fixtures"]
+
 SYM = key_node(STORAGE_SYM, CURRENT, Half.SECRET)
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
 
 
 @pytest.fixture
@@ -51,14 +47,6 @@ def keys(medium: Medium) -> Iterator[Keys]:
 def watch(keys: Keys) -> Watch:
     """Watched, as a mount watches it."""
     return keys.keys.watch()
-
-
-@pytest.fixture
-def outside(medium: Medium) -> Keys:
-    """The same medium as another program has it."""
-    outside = in_memory(medium)
-    outside.clock.now_ns += 3600 * 10**9
-    return outside
 
 
 @pytest.fixture

@@ -2,39 +2,25 @@
 
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pyfuse3
 import pytest
 import trio
-from kernel import Kernel, kernel_on, refused
+from kernel import Kernel, refused
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from keyfs import errors
 from keyfs.broker.broker import FRESH_WITHIN_S
 from keyfs.fs.replies import ERRNO, READ_WITHIN_S, WRITE_WITHIN_S, replies, swallows
-from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory, watched
+from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, in_memory
 from keyfs.testing.faults import Gate, failing
 from keyfs.testing.medium import Medium
 
+pytest_plugins = ["fs_fixtures"]
+
 SYM = "storage-sym/alice/current"
 ERRORS = sorted(ERRNO, key=lambda error: error.__name__)
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 @pytest.fixture

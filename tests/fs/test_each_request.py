@@ -1,41 +1,19 @@
 """The handlers in process, each on its own: what one of them owes whatever others did before."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 from kernel import OTHER, Kernel, kernel_on, refused
 
 from keyfs.core.names import parse_key_ref
-from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys, full_medium, in_memory, watched
+from keyfs.testing.builders import HMAC_SYM, STORAGE_SYM, Keys
 from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 SYM = "storage-sym/alice/current"
 KEY = b"k" * 32
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
-
-
-@pytest.fixture
-def outside(medium: Medium) -> Keys:
-    """The same medium as another program has it."""
-    outside = in_memory(medium)
-    outside.clock.now_ns += 3600 * 10**9
-    return outside
 
 
 # --- nobody answers older than what was complete before ---

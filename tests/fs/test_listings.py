@@ -1,41 +1,18 @@
 """Listings, in process: what is in them, and what is made ahead of being asked for."""
 
-from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
-from kernel import Kernel, kernel_on, refused
+from kernel import Kernel, refused
 
 from keyfs.core.names import parse_key_ref
 from keyfs.errors import StoreUnavailable
-from keyfs.testing.builders import STORAGE_SYM, Keys, full_medium, in_memory, watched
+from keyfs.testing.builders import STORAGE_SYM, Keys
 from keyfs.testing.medium import Medium
 
+pytest_plugins = ["fs_fixtures"]
+
 SYM = "storage-sym/alice/current"
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def outside(medium: Medium) -> Keys:
-    """The same medium as another program has it."""
-    outside = in_memory(medium)
-    outside.clock.now_ns += 3600 * 10**9
-    return outside
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 async def test_a_listing_counts_references_but_not_for_dots(kernel: Kernel) -> None:

@@ -7,12 +7,14 @@ from contextlib import closing
 
 import pytest
 import trio
-from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
+from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, refused
 from trio.testing import MockClock
 
 from keyfs.core.marks import LIFE_S
 from keyfs.core.scratch import LIFE_S as SCRATCH_LIFE_S
 from keyfs.testing.builders import STORAGE_SYM, Keys, full_medium, in_memory
+
+pytest_plugins = ["fs_fixtures"]
 
 DIRECTORY = "storage-sym/alice"
 SYM = f"{DIRECTORY}/current"
@@ -25,11 +27,6 @@ def keys() -> Iterator[Keys]:
     with closing(keys.keys):
         keys.keys.watch()
         yield keys
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 def another_process(kernel: Kernel, uid: int = OWNER_UID) -> Kernel:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 
 import pyfuse3
 import pytest
@@ -16,37 +15,11 @@ from keyfs.testing.builders import (
     STORAGE,
     STORAGE_SYM,
     Keys,
-    full_medium,
-    in_memory,
-    watched,
 )
-from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 SYM = "storage-sym/alice/current"
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def outside(medium: Medium) -> Keys:
-    """The same medium as another program has it."""
-    outside = in_memory(medium)
-    outside.clock.now_ns += 3600 * 10**9
-    return outside
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 # --- names and inodes ---

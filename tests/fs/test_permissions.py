@@ -8,30 +8,16 @@ from typing import Any, Final
 
 import pyfuse3
 import pytest
-from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
+from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, refused
 
 from keyfs.core.policy import READ, SEARCH, WRITE
-from keyfs.testing.builders import STORAGE_SYM, Keys, full_medium, watched
+from keyfs.testing.builders import STORAGE_SYM, Keys
 from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 SYM = "storage-sym/alice/current"
 GONE_PID = 1 << 22  # above the highest number that a process can have
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The handlers in process: what a state forbids is refused at the next open, whatever is in memory."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import trio
@@ -13,8 +12,10 @@ from keyfs.core.policy import Ownership, Policy
 from keyfs.core.states import KeyState
 from keyfs.core.views import View
 from keyfs.fs.operations import KeyfsOperations
-from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, broker_on, full_medium, in_memory, watched
+from keyfs.testing.builders import STORAGE, STORAGE_SYM, Keys, broker_on, in_memory
 from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 REFUSED = pytest.mark.expects_log(r"request\.failed")
 PATH = f"{STORAGE_SYM}/{CURRENT}"
@@ -23,17 +24,6 @@ FORBIDDEN = [
     (KeyState.DEACTIVATED, "EKEYEXPIRED"),
     (KeyState.COMPROMISED, "EKEYREVOKED"),
 ]
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
 
 
 @pytest.fixture

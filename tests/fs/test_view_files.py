@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 
 import pytest
 from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
@@ -10,23 +9,14 @@ from kernel import OTHER, OWNER_GID, OWNER_UID, Kernel, kernel_on, refused
 from keyfs.core.names import Half
 from keyfs.core.policy import Policy, Rule
 from keyfs.core.views import NO_VIEWS, View, valid_views, view_label
-from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM, Keys, full_medium, watched
+from keyfs.testing.builders import EVERY_REF, STORAGE, STORAGE_SYM, Keys
 from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 ALL = frozenset(View)
 PAIR_VIEWS = {"b64", "hex", "pem", "fp", "pub.b64", "pub.hex", "pub.pem"}
 PUBLIC = {"fp", "pub.b64", "pub.hex", "pub.pem"}
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 
 import pyfuse3
 import pytest
@@ -15,33 +14,17 @@ from keyfs.testing.builders import (
     STORAGE,
     STORAGE_SYM,
     Keys,
-    full_medium,
     in_memory,
     new_material,
-    watched,
 )
 from keyfs.testing.medium import Medium
+
+pytest_plugins = ["fs_fixtures"]
 
 SYM = "storage-sym/alice/current"
 ROTATE = "storage-sym/alice/rotate"
 KEY = b"k" * 32
 PERMS = "access.denied"
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
-
-
-@pytest.fixture
-def kernel(keys: Keys) -> Kernel:
-    return kernel_on(keys)
 
 
 def values(keys: Keys) -> list[bytes]:

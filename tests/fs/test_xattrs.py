@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 
 import pytest
 from kernel import OTHER, Kernel, kernel_on, refused
@@ -11,22 +10,13 @@ from keyfs.core.policy import Policy
 from keyfs.core.stamps import rfc3339
 from keyfs.core.views import View
 from keyfs.errors import StoreUnavailable
-from keyfs.testing.builders import NOON_NS, STORAGE, Keys, full_medium, watched
+from keyfs.testing.builders import NOON_NS, STORAGE, Keys
 from keyfs.testing.faults import failing
 from keyfs.testing.medium import Medium
 
+pytest_plugins = ["fs_fixtures"]
+
 PAIR_ATTRIBUTES = {"state", "version", "key_state", "created", "fingerprint"}
-
-
-@pytest.fixture
-def medium() -> Medium:
-    return full_medium()
-
-
-@pytest.fixture
-def keys(medium: Medium) -> Iterator[Keys]:
-    with watched(medium) as keys:
-        yield keys
 
 
 @pytest.fixture
